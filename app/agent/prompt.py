@@ -1,0 +1,111 @@
+"""Persona and situation as messages: the part that never changes first, so that providers' prompt caches hit."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.actions.registry import ActionSet
+from app.llm.model import encode_message
+from app.streams import number
+
+PROMPTS = Path(__file__).parent / "prompts"
+DESCRIPTION_MAX = 2_000
+
+
+@cache
+def text(name: str) -> str:
+    """A prompt's text, from `prompts/NAME.md`."""
+    return (PROMPTS / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+def texts_sha256() -> str:
+    """Names the prompts in force; kept with each run."""
+    return hashlib.sha256("\n".join(text(p.stem) for p in sorted(PROMPTS.glob("*.md"))).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a persona's turn starts from. `lately`: (what it did, id, text), newest first."""
+
+    username: str
+    description: str
+    bio: str
+    profile: Mapping[str, Any]
+    posts: int
+    comments: int
+    followers: int
+    following: int
+    lately: Sequence[tuple[str, int, str]]
+    now: datetime
+
+
+def persona_text(situation: Situation) -> str:
+    """Who the persona is, in a few lines."""
+    profile = situation.profile
+    name = f" ({profile['display_name']})" if profile.get("display_name") else ""
+    role = f", {profile['role']}" if profile.get("role") else ""
+    facts = [
+        f"{label}: {'; '.join(value) if isinstance(value, list) else value}."
+        for label, value in (
+            ("Traits", profile.get("traits")),
+            ("Goals", profile.get("goals")),
+            ("Style", profile.get("style")),
+            ("Interests", profile.get("interests")),
+            ("Leaning", profile.get("leaning")),
+        )
+        if value
+    ]
+    facts += [f"{fragment}" for fragment in profile.get("fragments", [])]
+    lines = [f"You are @{situation.username}{name}{role}.", situation.description[:DESCRIPTION_MAX]]
+    if situation.bio:
+        lines.append(f"Bio: {situation.bio}")
+    return "\n".join([*lines, " ".join(facts)] if facts else lines)
+
+
+def _did(kind: str, object_id: int, said: str) -> str:
+    if kind == "followed":
+        return f"followed @{said}"
+    return f"{kind} #{object_id}" + (f' "{said}"' if said else "")
+
+
+def situation_text(situation: Situation, marker: str, max_actions: int) -> str:
+    """Where and when the persona wakes, and what it did lately."""
+    s = situation
+    lines = [
+        f"It is {s.now:%A} {s.now.day} {s.now:%B %Y, %H:%M} UTC. So far you wrote {s.posts} posts and {s.comments} "
+        f"comments; {s.followers} follow you, you follow {s.following}."
+    ]
+    if s.lately:
+        lines.append(f"Lately you: {'; '.join(_did(*did) for did in s.lately)}.")
+    lines += [f"Quote marks now: {marker}", f"Your turn: at most {max_actions} actions."]
+    return "\n".join(lines)
+
+
+def opening(
+    situation: Situation, actions: ActionSet, *, marker: str, max_actions: int, native: bool
+) -> tuple[bytes, ...]:
+    """The messages a turn begins with."""
+    system = text("feed")
+    if not native:
+        system += "\n" + text("json_mode").format(manual=actions.manual())
+    return (
+        encode_message("system", f"{system}\n\n{persona_text(situation)}"),
+        encode_message("user", situation_text(situation, marker, max_actions)),
+    )
+
+
+def marker(seed: int, persona_id: int) -> str:
+    """The turn's quote marks: others can't know them."""
+    return f"⟦{number(seed, 'marker', persona_id, bits=16):04x}⟧"
+
+
+def quote(result: Mapping[str, Any], marks: str) -> str:
+    """What others wrote, as JSON between the turn's marks; look-alikes of the marks inside are taken out."""
+    data = msgspec.json.encode(result).decode().replace("⟦", "[").replace("⟧", "]")
+    return f"{marks}{data}{marks}"

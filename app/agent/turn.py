@@ -1,0 +1,350 @@
+"""The loop of one persona's turn: ask, perform, tell, until it is done, refused or limited."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+from pydantic import ValidationError
+
+from app import strict_json
+from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
+from app.agent import prompt
+from app.db.engine import Database
+from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord
+from app.ledger.transcript import Progress
+from app.llm.model import Completion, Model, Request, ToolCall, encode_message, encode_result, read_reply
+from app.llm.pricing import cost
+from app.streams import number
+from app.world.effects import Effect
+
+UNKNOWN_IN_A_ROW = 3
+SAME_IN_A_ROW = 3
+COMMIT_TRIES = 8
+
+State = Literal["running", "done", "limit", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one turn may take. `result_tokens` bounds a reading, `max_tokens` a reply."""
+
+    max_actions: int = 10
+    max_calls_per_reply: int = 5
+    result_tokens: int = 400
+    max_tokens: int = 700
+
+
+@dataclass(frozen=True)
+class Mind:
+    """What every turn of a process shares."""
+
+    database: Database
+    committer: Committer
+    model: Model
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Whose turn it is, on what terms, with the claim that fences it."""
+
+    turn_id: int
+    persona_id: int
+    epoch: int
+    seed: int
+    model: str
+    temperature: float | None
+    native: bool
+    actions: ActionSet
+    marker: str
+
+
+@dataclass
+class Planned:
+    """One call of a reply: refused, an effect to commit, a reading to take, or the end."""
+
+    ordinal: int
+    call: ToolCall
+    refusal: str = ""
+    effect: Effect | None = None
+    action: Action | None = None
+    arguments: Arguments | None = None
+    ends: bool = False
+
+    def record(self) -> ActionRecord:
+        call = self.call
+        stored = (storable(call.id), storable(call.name)[:200], storable(call.arguments))
+        if self.refusal:
+            return ActionRecord(self.ordinal, *stored, outcome="refused", detail=storable(self.refusal))
+        if self.effect is not None:
+            return ActionRecord(self.ordinal, *stored, effect=self.effect)
+        return ActionRecord(self.ordinal, *stored, outcome="ended" if self.ends else "read")
+
+
+def storable(text: str) -> str:
+    """`text` as PostgreSQL can hold it; the bytes as received are in `calls.response`."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+
+
+@dataclass
+class Turn:
+    """One persona's go."""
+
+    mind: Mind
+    seat: Seat
+    messages: list[bytes]
+    step: int = 0
+    told: tuple[bytes, ...] = ()
+    exposures: tuple[ExposureRecord, ...] = ()
+    used: int = 0
+    seen_ids: set[str] = field(default_factory=set)
+    unknown: int = 0
+    repaired: bool = False
+    same: tuple[str, int] = ("", 0)
+    reason: str | None = None
+
+    @classmethod
+    def fresh(cls, mind: Mind, seat: Seat, opening: tuple[bytes, ...]) -> "Turn":
+        return cls(mind, seat, list(opening), told=opening)
+
+    @classmethod
+    async def resumed(cls, mind: Mind, seat: Seat, progress: Progress) -> "Turn":
+        """Go on behind the last stored reply: its effects stand, its readings are taken again."""
+        turn = cls(mind, seat, list(progress.messages), step=progress.next_step)
+        last: list[Planned] = []
+        for status, message in progress.replies:
+            completion = read_reply(status, message)
+            last = turn._plan(completion)
+            turn._judge(completion, last)
+        turn._tell(await turn._results(last, progress.outcomes))
+        return turn
+
+    async def play(self) -> State:
+        """Play the turn to its end and return the state it ended in.
+
+        Raises:
+            Superseded: another process has taken the turn over.
+        """
+        while True:
+            request = self._request()
+            completion = await self.mind.model.complete(request)
+            planned = self._plan(completion)
+            state = self._judge(completion, planned)
+            outcomes = await self._commit(request, completion, planned, state)
+            if state != "running":
+                return state
+            self.step += 1
+            self.messages.append(completion.message)
+            self._tell(await self._results(planned, outcomes))
+
+    def _request(self) -> Request:
+        seat = self.seat
+        return Request(
+            model=seat.model,
+            messages=tuple(self.messages),
+            tools=seat.actions.tools if seat.native else b"",
+            temperature=seat.temperature,
+            max_tokens=self.mind.limits.max_tokens,
+            seed=number(seat.seed, "model", seat.persona_id, self.step),
+            json_only=not seat.native,
+        )
+
+    def _plan(self, completion: Completion) -> list[Planned]:
+        if completion.status != "ok":
+            return []
+        calls = completion.calls if self.seat.native else _calls_in_text(completion.text)
+        effects: set[object] = set()
+        return [self._plan_one(n, call, effects) for n, call in enumerate(calls)]
+
+    def _plan_one(self, ordinal: int, call: ToolCall, effects: set[object]) -> Planned:
+        planned = Planned(ordinal, call)
+        try:
+            self._check_caps(ordinal, call)
+            planned.action, planned.arguments = self.seat.actions.parse(call.name, call.arguments)
+            self.seen_ids.add(call.id)
+            if planned.action.write is not None:
+                _plan_write(planned, planned.action.write(planned.arguments), effects)
+        except ActionRefused as refusal:
+            planned.refusal = str(refusal)
+        except ValidationError as error:
+            planned.refusal = explain(error)
+        if not planned.refusal and not planned.ends:
+            self.used += 1
+        return planned
+
+    def _check_caps(self, ordinal: int, call: ToolCall) -> None:
+        limits = self.mind.limits
+        if call.id in self.seen_ids:
+            raise ActionRefused("this call id was used before; nothing was done twice")
+        if ordinal >= limits.max_calls_per_reply:
+            raise ActionRefused(f"only {limits.max_calls_per_reply} calls of one answer are carried out")
+        if self.used >= limits.max_actions and call.name != "end_turn":
+            raise ActionRefused(f"you have used your {limits.max_actions} actions")
+
+    def _judge(self, completion: Completion, planned: list[Planned]) -> State:
+        """What becomes of the turn after this reply."""
+        if completion.status != "ok":
+            self.reason = completion.status
+            return "refused" if completion.status == "refusal" else "failed"
+        if not planned:
+            return self._judge_silence(completion)
+        if any(p.ends for p in planned):
+            self.reason = "end_turn"
+            return "done"
+        self.reason = self._limit(planned)
+        return "limit" if self.reason else "running"
+
+    def _judge_silence(self, completion: Completion) -> State:
+        if not self.seat.native and completion.text and not _is_answer(completion.text):
+            self.reason = "parse"
+            state: State = "failed" if self.repaired else "running"
+            self.repaired = True
+            return state
+        self.reason = "no_call" if completion.text or self.step else "empty"
+        return "refused" if self.reason == "empty" else "done"
+
+    def _limit(self, planned: list[Planned]) -> str | None:
+        for p in planned:
+            self.unknown = self.unknown + 1 if p.refusal and p.action is None else 0
+            key = f"{p.call.name} {p.call.arguments}"
+            self.same = (key, self.same[1] + 1) if key == self.same[0] else (key, 1)
+        if self.unknown >= UNKNOWN_IN_A_ROW:
+            return "unknown_actions"
+        if self.same[1] >= SAME_IN_A_ROW:
+            return "loop"
+        limits = self.mind.limits
+        return "max_actions" if self.used >= limits.max_actions or self.step >= limits.max_actions + 1 else None
+
+    async def _commit(
+        self, request: Request, completion: Completion, planned: list[Planned], state: State
+    ) -> dict[int, EffectOutcome]:
+        record = self._record(request, completion, planned, state)
+        for attempt in range(COMMIT_TRIES):
+            try:
+                return await self.mind.committer.commit(record)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError):
+                if attempt == COMMIT_TRIES - 1:
+                    raise
+                await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _record(self, request: Request, completion: Completion, planned: list[Planned], state: State) -> StepRecord:
+        usage = completion.usage
+        return StepRecord(
+            turn_id=self.seat.turn_id,
+            persona_id=self.seat.persona_id,
+            epoch=self.seat.epoch,
+            step=self.step,
+            state=state,
+            reason=self.reason if state != "running" else None,
+            status=completion.status,
+            detail=storable(completion.detail),
+            model=request.model,
+            model_returned=storable(completion.model)[:200],
+            options=request.options(),
+            told=b"[" + b",".join(self.told) + b"]",
+            tools_sha256=self.seat.actions.tools_sha256,
+            request_sha256=request.sha256(),
+            reply=completion.message,
+            response=completion.raw,
+            prompt_tokens=usage.prompt,
+            completion_tokens=usage.completion,
+            cached_tokens=usage.cached,
+            cost_usd=cost(request.model, usage),
+            latency_ms=completion.latency_ms,
+            actions=tuple(p.record() for p in planned),
+            exposures=self.exposures,
+        )
+
+    async def _results(self, planned: list[Planned], outcomes: dict[int, EffectOutcome]) -> list[tuple[str, str]]:
+        """What is told of each call, in their order: (call id, text). Readings are taken now, after the commit."""
+        self.exposures = ()
+        return [(p.call.id, await self._result(p, outcomes.get(p.ordinal))) for p in planned]
+
+    async def _result(self, planned: Planned, outcome: EffectOutcome | None) -> str:
+        if planned.refusal:
+            return _plain({"error": planned.refusal})
+        if planned.effect is not None and outcome is not None:
+            return _plain(_told(planned.effect, outcome))
+        if planned.action is None or planned.action.read is None:
+            return _plain({"ok": True})
+        try:
+            reading = await planned.action.read(self._context(), planned.arguments)
+        except ActionRefused as refusal:
+            return _plain({"error": str(refusal)})
+        self._expose(reading)
+        return prompt.quote(reading.result, self.seat.marker)
+
+    def _context(self) -> ActionContext:
+        return ActionContext(self.mind.database, self.seat.persona_id, self.mind.limits.result_tokens)
+
+    def _expose(self, reading: Reading) -> None:
+        if reading.items:
+            shown = ExposureRecord(len(self.exposures), reading.kind, reading.ranker, reading.items)
+            self.exposures = (*self.exposures, shown)
+
+    def _tell(self, results: list[tuple[str, str]]) -> None:
+        if self.seat.native:
+            self.told = tuple(encode_result(call_id, text) for call_id, text in results)
+        elif results:
+            self.told = (encode_message("user", "\n".join(text for _, text in results)),)
+        else:
+            self.told = (encode_message("user", 'That was not the JSON asked for. Answer with {"actions":[…]} only.'),)
+        self.messages.extend(self.told)
+
+
+def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) -> None:
+    if isinstance(wish, EndTurn):
+        planned.ends = True
+        return
+    if wish.key is not None and wish.key in effects:
+        raise ActionRefused("you have already acted on this in the same answer")
+    effects.add(wish.key)
+    planned.effect = wish
+
+
+def _plain(result: dict[str, Any]) -> str:
+    return msgspec.json.encode(result).decode()
+
+
+def _told(effect: Effect, outcome: EffectOutcome) -> dict[str, Any]:
+    """An effect's outcome, for the model."""
+    thing = "member" if effect.kind in ("follow", "unfollow", "mute") else "post"
+    match outcome.outcome:
+        case "made":
+            made = {"post": "post_id", "repost": "post_id", "comment": "comment_id"}.get(effect.kind)
+            return {"ok": True, made: outcome.object_id} if made else {"ok": True}
+        case "already":
+            return {"already": True}
+        case "not_found":
+            return {"error": f"there is no {thing} {effect.target_id}"}
+        case _:
+            return {"error": f"you may not {effect.kind} {thing} {effect.target_id}: it is your own, or you are muted"}
+
+
+def _actions_in(text: str) -> list[Any] | None:
+    stripped = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        answer = strict_json.loads(stripped)
+    except ValueError:
+        return None
+    actions = answer.get("actions") if isinstance(answer, dict) else None
+    return actions if isinstance(actions, list) else None
+
+
+def _is_answer(text: str) -> bool:
+    return _actions_in(text) is not None
+
+
+def _calls_in_text(text: str) -> tuple[ToolCall, ...]:
+    """The actions of a strict JSON answer, as calls."""
+    key = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+    calls = []
+    for n, item in enumerate(_actions_in(text) or []):
+        name = item.get("name") if isinstance(item, dict) else None
+        arguments = item.get("arguments", {}) if isinstance(item, dict) else item
+        calls.append(ToolCall(f"{key}-{n}", str(name), msgspec.json.encode(arguments).decode()))
+    return tuple(calls)

@@ -1,0 +1,144 @@
+"""Connections to PostgreSQL: one asyncpg pool for the hot paths, SQLAlchemy sessions for the admin's entities."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.errors import AppError, Conflict, Unavailable
+
+ACQUIRE_SECONDS = 2.0
+WEB_TIMEOUTS = {
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "15s",
+    "timezone": "UTC",
+    "application_name": "simfeed",
+    "jit": "off",
+}
+"""`jit` off: compiling costs more than any of our bounded statements."""
+
+RETRY = {"Retry-After": "2"}
+
+
+def plain_url(url: str) -> str:
+    """`url` as asyncpg takes it, whatever driver it names."""
+    scheme, rest = url.split("://", 1)
+    return f"postgresql://{rest}" if scheme.startswith("postgres") else url
+
+
+def alchemy_engine(url: str, *, pool_size: int | None = None, timeouts: dict[str, str] | None = None) -> AsyncEngine:
+    """An SQLAlchemy engine over asyncpg; without `pool_size`, connections are not kept."""
+
+    async def connect(*_: object, **__: object) -> asyncpg.Connection:
+        return await asyncpg.connect(plain_url(url), timeout=10, server_settings=timeouts or {"timezone": "UTC"})
+
+    address = "postgresql+asyncpg://"
+    if pool_size is None:
+        return create_async_engine(address, async_creator=connect, poolclass=NullPool)
+    return create_async_engine(
+        address, async_creator=connect, pool_size=pool_size, max_overflow=0, pool_timeout=ACQUIRE_SECONDS
+    )
+
+
+@dataclass
+class Database:
+    """The open connections to one world."""
+
+    url: str
+    pool: asyncpg.Pool
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+
+    @classmethod
+    async def open(cls, url: str, *, size: int = 10) -> "Database":
+        """Connect.
+
+        Raises:
+            Unavailable: the server can't be reached, or refuses.
+        """
+        try:
+            pool = await asyncpg.create_pool(
+                plain_url(url),
+                min_size=1,
+                max_size=size,
+                timeout=10,
+                command_timeout=10,
+                max_inactive_connection_lifetime=60,
+                server_settings=WEB_TIMEOUTS,
+            )
+        except (OSError, asyncpg.PostgresError, ValueError, TimeoutError) as error:
+            raise Unavailable(f"the database can't be reached: {error}. Is DATABASE_URL right?") from error
+        engine = alchemy_engine(url, pool_size=max(2, size // 2), timeouts=WEB_TIMEOUTS)
+        return cls(url, pool, engine, async_sessionmaker(engine, expire_on_commit=False))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+        try:
+            await asyncio.wait_for(self.pool.close(), 5)
+        except TimeoutError:
+            self.pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        """A connection of the pool, waited for at most two seconds.
+
+        Raises:
+            Unavailable: all are in use, or the server is away.
+        """
+        async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session whose work is committed at the end of the block, or not at all."""
+        async with self.sessions() as session, session.begin():
+            yield session
+
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: object) -> object:
+        async with self.connection() as connection:
+            return await connection.fetchval(query, *args)
+
+
+def explain(error: BaseException) -> AppError | None:
+    """What a database error means to a caller; None for our own bugs."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    match cause:
+        case asyncpg.UniqueViolationError():
+            return Conflict("that already exists")
+        case asyncpg.DiskFullError():
+            return Unavailable("the database's disk is full; nothing was changed", headers={"Retry-After": "60"})
+        case asyncpg.QueryCanceledError() | asyncpg.LockNotAvailableError():
+            return Unavailable("the database took too long; nothing was changed", headers=RETRY)
+        case asyncpg.DeadlockDetectedError() | asyncpg.SerializationError():
+            return Unavailable("two changes met; nothing was changed, try again", headers=RETRY)
+        case asyncpg.ReadOnlySQLTransactionError():
+            return Unavailable("the database is read-only just now", headers=RETRY)
+        case (
+            asyncpg.PostgresConnectionError()
+            | asyncpg.InsufficientResourcesError()
+            | asyncpg.OperatorInterventionError()
+            | asyncpg.InternalClientError()
+            | asyncpg.InterfaceError()
+            | TimeoutError()
+            | ConnectionError()
+            | OSError()
+        ):
+            return Unavailable("the database is not reachable just now", headers=RETRY)
+        case _:
+            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError) and error.connection_invalidated:
+                return Unavailable("the database is not reachable just now", headers=RETRY)
+            return None

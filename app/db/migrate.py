@@ -1,0 +1,94 @@
+"""Brings the schema up to date, one migrator at a time, and says how far it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from app.db import embedded
+from app.db.engine import alchemy_engine
+from app.errors import Misconfigured
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = 0x51F_FEED
+"""The advisory lock that migrators queue for."""
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """`current` is None in an empty database; `pending` lists what is still to be applied."""
+
+    current: str | None
+    head: str
+    pending: tuple[str, ...]
+
+
+@contextmanager
+def open_home_url(settings: Settings) -> Iterator[str]:
+    """The home world's URL; the embedded server runs while the block does."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    with embedded.start(settings.simfeed_home, binaries=settings.postgres_binaries) as server:
+        yield server.url()
+
+
+def _config() -> Config:
+    return Config(str(ROOT / "alembic.ini"))
+
+
+def _state(connection: Connection) -> SchemaState:
+    script = ScriptDirectory.from_config(_config())
+    head = script.get_current_head() or ""
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        raise Misconfigured(
+            f"the database's schema ({current}) is newer than this program ({head}): install the newer Sim-Feed"
+        )
+    pending = [r.revision for r in script.iterate_revisions("head", current or "base")]
+    return SchemaState(current, head, tuple(reversed(pending)))
+
+
+async def status(url: str) -> SchemaState:
+    """How far the schema is.
+
+    Raises:
+        Misconfigured: the schema is newer than this program.
+    """
+    engine = alchemy_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_state)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, revision: str) -> SchemaState:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    before = _state(connection)
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    return before
+
+
+async def upgrade(url: str, revision: str = "head") -> SchemaState:
+    """Apply what is pending, all or nothing, and return the state before.
+
+    Raises:
+        Misconfigured: the schema is newer than this program.
+    """
+    engine = alchemy_engine(url)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade, revision)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,53 @@
+"""A turn read back in order: what was said, done and shown, and how to go on from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+
+from app.db.engine import Database
+from app.db.queries import load
+from app.ledger.commit import EffectOutcome
+
+TURNS = load("turns")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a turn stands: the conversation up to its last reply, every reply as (status, message), and what came of
+    the last one's effects."""
+
+    messages: tuple[bytes, ...]
+    replies: tuple[tuple[str, bytes], ...]
+    outcomes: dict[int, EffectOutcome]
+    next_step: int
+
+
+def told(call: asyncpg.Record) -> list[bytes]:
+    """The messages that were added before a call."""
+    return [bytes(message) for message in msgspec.json.decode(call["told"], type=list[msgspec.Raw])]
+
+
+def messages(calls: Sequence[asyncpg.Record], *, upto: int) -> list[bytes]:
+    """The messages of the request of step `upto`, exactly as sent."""
+    sent: list[bytes] = []
+    for call in calls[: upto + 1]:
+        sent += told(call)
+        if call["step"] < upto:
+            sent.append(call["reply"])
+    return sent
+
+
+async def progress(database: Database, turn_id: int) -> Progress:
+    """What is stored of a turn, to go on from."""
+    calls = await database.fetch(TURNS["turn_calls"], turn_id)
+    actions = await database.fetch(TURNS["turn_actions"], turn_id)
+    last = len(calls) - 1
+    outcomes = {
+        a["ordinal"]: EffectOutcome(a["outcome"], a["object_id"])
+        for a in actions
+        if a["step"] == last and a["effect"] is not None
+    }
+    conversation = [*messages(calls, upto=last), calls[last]["reply"]] if calls else []
+    return Progress(tuple(conversation), tuple((c["status"], c["reply"]) for c in calls), outcomes, len(calls))

@@ -1,0 +1,111 @@
+"""A persona's voice: a bank of templates, and the place in it that the persona's counters name."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from app.llm.scripted.chance import order, spread
+from app.llm.scripted.grammar import Fill, sentences, write
+from app.llm.scripted.reading import Post, Remark
+from app.llm.scripted.topics import quotes, topics
+from app.llm.scripted.voices import Bank
+from app.world.text import BIO_MAX, COMMENT_MAX, POST_MAX, TITLE_MAX
+
+TITLE_MARK = " || "
+_TRIES = 6
+_SHAPES = ("both", "stance", "both", "hook", "both", "stance", "both", "both", "hook", "stance", "both")
+
+
+@dataclass(frozen=True)
+class Voice:
+    bank: Bank
+    key: str
+
+    def post(self, written: int, about: Post | None, heard: str) -> dict[str, object]:
+        """The arguments of the next create_post, taking up `about` if given."""
+        for attempt in range(_TRIES):
+            text = self._post(written + attempt * len(self.bank.posts), about)
+            if not _said(text, heard):
+                break
+        title, mark, body = text.rpartition(TITLE_MARK)
+        extra: dict[str, object] = {"title": _cut(title, TITLE_MAX)} if mark else {}
+        return {"body": _cut(body, POST_MAX), **extra}
+
+    def comment(self, on: Post | Remark, mood: str, commented: int, heard: str) -> str:
+        """A comment that answers `on`."""
+        for attempt in range(_TRIES):
+            text = self._comment(on, mood, commented + attempt * 101)
+            if not _said(text, heard):
+                break
+        return _cut(text, COMMENT_MAX)
+
+    def bio(self, index: int) -> str:
+        return _cut(self._write(self._pick("bios", self.bank.bios, index), index), BIO_MAX)
+
+    def reason(self, index: int) -> str:
+        return self._write(self._pick("reasons", self.bank.reasons, index), index)
+
+    def search(self, index: int) -> str:
+        return self._pick("searches", self.bank.searches, index)[:100]
+
+    def warmth(self, post: Post) -> float:
+        """How much the persona likes what the post is about and who wrote it: about -2 to 2."""
+        about = [topic for topic, _ in topics(post.text)[:2]]
+        subject = sum(topic in self.bank.warm for topic in about) - sum(topic in self.bank.cold for topic in about)
+        return subject * 0.5 + (post.by in self.bank.allies) - (post.by in self.bank.foils)
+
+    def has_view(self, post: Post) -> bool:
+        return any(topic in self.bank.stances for topic, _ in topics(post.text)[:2])
+
+    def _post(self, index: int, about: Post | None) -> str:
+        if about and (words := self._occasion(about, index)):
+            return self._write(self._pick("callbacks", self.bank.callbacks, index), index, words)
+        if index == 0 and self.bank.hellos:
+            return self._write(self.bank.hellos[order(f"{self.key}/hellos", len(self.bank.hellos))[0]], index)
+        places = spread(f"{self.key}/posts", self.bank.forms)
+        return self._write(self.bank.posts[places[index % len(places)]], index)
+
+    def _comment(self, on: Post | Remark, mood: str, index: int) -> str:
+        words = self._occasion(on, index)
+        line = self._stance(on, index, words)
+        shape = _SHAPES[order(f"{self.key}/shapes", len(_SHAPES))[index % len(_SHAPES)]]
+        if not words or (line and shape == "stance"):
+            return f"@{on.by} {line}"
+        hook = self._write(self._pick(mood, self._hooks(mood), index), index, words)
+        return hook if shape == "hook" or not line else f"{hook} {line}"
+
+    def _hooks(self, mood: str) -> tuple[str, ...]:
+        return {"agree": self.bank.agree, "needle": self.bank.needle}.get(mood, self.bank.muse)
+
+    def _stance(self, on: Post | Remark, index: int, words: dict[str, str]) -> str:
+        known = [(topic, word) for topic, word in topics(on.text)[:2] if topic in self.bank.stances]
+        topic, word = known[0] if known else ("any", "")
+        lines = self.bank.stances.get(topic, ())
+        if not lines:
+            return ""
+        return self._write(self._pick(topic, lines, index), index + 7, {**words, "author": f"@{on.by}", "word": word})
+
+    def _occasion(self, on: Post | Remark, index: int) -> dict[str, str]:
+        """The author and a quotation; empty where nothing can be quoted."""
+        found = quotes(on.text)[:4]
+        return {"author": f"@{on.by}", "q": found[index % len(found)]} if found else {}
+
+    def _pick(self, use: str, lines: tuple[str, ...], index: int) -> str:
+        return lines[order(f"{self.key}/{use}", len(lines))[index % len(lines)]]
+
+    def _write(self, template: str, index: int, words: dict[str, str] | None = None) -> str:
+        return write(template, Fill(self.bank.lists, words or {}, self.key, index))
+
+
+def _said(text: str, heard: str) -> bool:
+    """Whether somebody, perhaps we, said a sentence of `text` already."""
+    return any(sentence in heard for sentence in sentences(text.replace(TITLE_MARK, " ")))
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text within `limit` characters, ending with a whole sentence where that loses little."""
+    text = unicodedata.normalize("NFC", text).strip()
+    if len(text) <= limit:
+        return text
+    kept = text[: limit - 1]
+    stop = max(kept.rfind(mark) for mark in (". ", "? ", "! "))
+    return kept[: stop + 1] if stop > limit // 3 else kept.rstrip() + "…"

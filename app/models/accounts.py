@@ -1,0 +1,84 @@
+"""Admins, their invitations and sessions, the audit trail, and the instance itself."""
+
+from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Big, Count, Created, Key, Time
+
+
+class Instance(Base):
+    """The one row of facts about this installation."""
+
+    __tablename__ = "instance"
+    __table_args__ = (CheckConstraint("id", name="single"),)
+
+    id: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
+    bootstrapped_at: Mapped[Time | None]
+    scheduler_interval_minutes: Mapped[float | None]
+    created_at: Mapped[Created]
+
+
+class Admin(Base):
+    __tablename__ = "admin"
+    __table_args__ = (
+        Index("admin_username_key", text("lower(username)"), unique=True),
+        Index("admin_email_key", text("lower(email)"), unique=True),
+    )
+
+    id: Mapped[Key]
+    username: Mapped[str] = mapped_column(Text)
+    email: Mapped[str] = mapped_column(Text)
+    password_hash: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Created]
+    disabled_at: Mapped[Time | None]
+
+
+class Invitation(Base):
+    """A token's SHA-256, bound to one e-mail address; used at most once."""
+
+    __tablename__ = "admin_invitations"
+
+    id: Mapped[Key]
+    email: Mapped[str] = mapped_column(Text)
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    invited_by: Mapped[Big | None] = mapped_column(ForeignKey("admin.id"))
+    created_at: Mapped[Created]
+    expires_at: Mapped[Time]
+    accepted_at: Mapped[Time | None]
+    revoked_at: Mapped[Time | None]
+
+
+class AdminSession(Base):
+    """What makes an access token end at once: its `jti` must be a live row."""
+
+    __tablename__ = "admin_sessions"
+
+    jti: Mapped[str] = mapped_column(Text, primary_key=True)
+    admin_id: Mapped[Big] = mapped_column(ForeignKey("admin.id"), index=True)
+    created_at: Mapped[Created]
+    expires_at: Mapped[Time] = mapped_column(index=True)
+    revoked_at: Mapped[Time | None]
+
+
+class LoginAttempt(Base):
+    """How often one address or account tried within a window."""
+
+    __tablename__ = "login_attempts"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    window_start: Mapped[Time] = mapped_column(primary_key=True)
+    attempts: Mapped[Count]
+
+
+class AuditEntry(Base):
+    """What an admin did."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[Key]
+    at: Mapped[Created]
+    admin_id: Mapped[Big | None] = mapped_column(ForeignKey("admin.id"))
+    action: Mapped[str] = mapped_column(Text)
+    object: Mapped[str] = mapped_column(Text, server_default="")
+    detail: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")

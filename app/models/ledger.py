@@ -1,0 +1,149 @@
+"""The book of runs, turns, model calls and actions."""
+
+from decimal import Decimal
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import BigInteger
+
+from app.models.base import Base, Big, Count, Created, Key, Time
+
+RUN_STATES = ("queued", "running", "paused", "stopped", "budget_exhausted", "partial", "failed", "completed")
+TURN_STATES = ("queued", "running", "done", "limit", "refused", "failed")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(v) for v in values)})"
+
+
+class Run(Base):
+    """One execution of a venue. `slot` names what may happen only once, such as a tick of the scheduler."""
+
+    __tablename__ = "runs"
+    __table_args__ = (CheckConstraint(_one_of("state", RUN_STATES), name="state"),)
+
+    id: Mapped[Key]
+    venue: Mapped[str] = mapped_column(Text)
+    slot: Mapped[str] = mapped_column(Text, unique=True)
+    state: Mapped[str] = mapped_column(Text, server_default="queued")
+    seed: Mapped[Big]
+    settings: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
+    turns_total: Mapped[Count]
+    created_at: Mapped[Created]
+    started_at: Mapped[Time | None]
+    ended_at: Mapped[Time | None]
+
+
+class Turn(Base):
+    """One persona's go. `epoch` grows with each claim, `next_step` with each committed reply: both fence writers."""
+
+    __tablename__ = "turns"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", TURN_STATES), name="state"),
+        Index("turns_run_id_persona_id_key", "run_id", "persona_id", unique=True),
+        Index("turns_persona_id_idx", "persona_id", text("id DESC")),
+        Index("turns_open_idx", "run_id", "ordinal", postgresql_where="state IN ('queued', 'running')"),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: Mapped[Key]
+    run_id: Mapped[Big] = mapped_column(ForeignKey("runs.id"))
+    persona_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    ordinal: Mapped[int]
+    state: Mapped[str] = mapped_column(Text, server_default="queued")
+    epoch: Mapped[Count]
+    next_step: Mapped[Count]
+    lease_until: Mapped[Time | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[Time | None]
+    ended_at: Mapped[Time | None]
+
+
+class PromptText(Base):
+    """A text that many calls share (the tool schemas), kept once under its SHA-256."""
+
+    __tablename__ = "prompt_texts"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[Created]
+
+
+class Call(Base):
+    """One model call, the step of a turn.
+
+    `told` holds the messages added since the step before, so that the request as sent is the concatenation of the
+    turn's `told` and `reply` (see `ledger/transcript.py`); `request_sha256` proves it. `response` is the reply as
+    received.
+    """
+
+    __tablename__ = "calls"
+
+    turn_id: Mapped[Big] = mapped_column(ForeignKey("turns.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+    model: Mapped[str] = mapped_column(Text)
+    model_returned: Mapped[str] = mapped_column(Text)
+    options: Mapped[bytes] = mapped_column(LargeBinary)
+    told: Mapped[bytes] = mapped_column(LargeBinary)
+    tools_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    reply: Mapped[bytes] = mapped_column(LargeBinary)
+    response: Mapped[bytes] = mapped_column(LargeBinary)
+    prompt_tokens: Mapped[Count]
+    completion_tokens: Mapped[Count]
+    cached_tokens: Mapped[Count]
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))
+    latency_ms: Mapped[Count]
+    created_at: Mapped[Created]
+
+
+class Action(Base):
+    """One typed thing a persona did, or tried to. `outcome` tells what came of it, `object_id` what it made."""
+
+    __tablename__ = "actions"
+    __table_args__ = (
+        ForeignKeyConstraint(["turn_id", "step"], ["calls.turn_id", "calls.step"], name="actions_turn_id_step_fkey"),
+        CheckConstraint(
+            "outcome IN ('made', 'already', 'not_found', 'not_allowed', 'read', 'refused', 'ended')", name="outcome"
+        ),
+        Index("actions_object_idx", "effect", "object_id", postgresql_where="outcome = 'made'"),
+    )
+
+    turn_id: Mapped[Big] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    ordinal: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    call_id: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    arguments: Mapped[str] = mapped_column(Text)
+    effect: Mapped[str | None] = mapped_column(Text)
+    target_id: Mapped[Big | None]
+    outcome: Mapped[str] = mapped_column(Text)
+    object_id: Mapped[Big | None]
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+
+
+class Exposure(Base):
+    """What a persona was shown before a step: `items` in the order of their rank, by which ranker and why."""
+
+    __tablename__ = "exposures"
+
+    turn_id: Mapped[Big] = mapped_column(ForeignKey("turns.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    ordinal: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    ranker: Mapped[str] = mapped_column(Text)
+    items: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    created_at: Mapped[Created]

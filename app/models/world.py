@@ -1,0 +1,152 @@
+"""The network: personas and what they have made."""
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Big, Count, Created, Key, Time
+
+HOT = (
+    "log(greatest(likes_count + 2 * comments_count, 1)::numeric)::double precision"
+    " + extract(epoch from (created_at at time zone 'UTC'))::double precision / 45000"
+)
+"""Reddit's published ranking: tenfold votes weigh as much as 12.5 hours (45,000 s) of youth."""
+
+
+class Persona(Base):
+    """A member. A departed one keeps its history; its username is free again."""
+
+    __tablename__ = "personas"
+    __table_args__ = (
+        CheckConstraint("status IN ('active', 'paused', 'departed')", name="status"),
+        CheckConstraint("activity BETWEEN 0 AND 1", name="activity"),
+        CheckConstraint("temperature BETWEEN 0 AND 2", name="temperature"),
+        Index("personas_username_key", text("lower(username)"), unique=True, postgresql_where="status <> 'departed'"),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    id: Mapped[Key]
+    username: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    bio: Mapped[str] = mapped_column(Text, server_default="")
+    profile: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
+    model: Mapped[str | None] = mapped_column(Text)
+    temperature: Mapped[float | None]
+    activity: Mapped[float] = mapped_column(server_default="1")
+    status: Mapped[str] = mapped_column(Text, server_default="active")
+    posts_count: Mapped[Count]
+    comments_count: Mapped[Count]
+    followers_count: Mapped[Count]
+    following_count: Mapped[Count]
+    created_at: Mapped[Created]
+    departed_at: Mapped[Time | None]
+
+
+class Post(Base):
+    """What was said. Never updated: what changes lies in `post_counts`, so that a like touches no index of posts."""
+
+    __tablename__ = "posts"
+    __table_args__ = (
+        CheckConstraint("char_length(body) <= 500", name="body"),
+        CheckConstraint("(body <> '') <> (repost_of IS NOT NULL)", name="post_or_repost"),
+        Index("posts_author_id_idx", "author_id", text("id DESC")),
+        Index("posts_repost_key", "author_id", "repost_of", unique=True, postgresql_where="repost_of IS NOT NULL"),
+        Index("posts_search_idx", "search", postgresql_using="gin"),
+    )
+
+    id: Mapped[Key]
+    author_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    title: Mapped[str | None] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    repost_of: Mapped[Big | None] = mapped_column(ForeignKey("posts.id"), index=True)
+    created_at: Mapped[Created]
+    search: Mapped[str] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('simple', coalesce(title, '') || ' ' || body)", persisted=True)
+    )
+
+
+class PostCount(Base):
+    """A post's counters, and the rankings made of them."""
+
+    __tablename__ = "post_counts"
+    __table_args__ = (
+        CheckConstraint("likes_count >= 0 AND comments_count >= 0 AND reposts_count >= 0", name="not_negative"),
+        Index("post_counts_top_idx", text("likes_count DESC"), text("post_id DESC")),
+        Index("post_counts_discussed_idx", text("comments_count DESC"), text("post_id DESC")),
+        Index("post_counts_hot_idx", text("hot DESC"), text("post_id DESC")),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    post_id: Mapped[Big] = mapped_column(ForeignKey("posts.id"), primary_key=True, autoincrement=False)
+    likes_count: Mapped[Count]
+    comments_count: Mapped[Count]
+    reposts_count: Mapped[Count]
+    created_at: Mapped[Created]
+    hot: Mapped[float] = mapped_column(Computed(HOT, persisted=True))
+
+
+class Comment(Base):
+    __tablename__ = "comments"
+    __table_args__ = (
+        CheckConstraint("char_length(body) BETWEEN 1 AND 1000", name="body"),
+        Index("comments_post_id_idx", "post_id", text("id DESC")),
+        Index("comments_author_id_idx", "author_id", text("id DESC")),
+    )
+
+    id: Mapped[Key]
+    post_id: Mapped[Big] = mapped_column(ForeignKey("posts.id"))
+    author_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Created]
+
+
+class Like(Base):
+    __tablename__ = "likes"
+    __table_args__ = (
+        Index("likes_post_id_persona_id_key", "post_id", "persona_id", unique=True),
+        Index("likes_persona_id_idx", "persona_id", text("id DESC")),
+    )
+
+    id: Mapped[Key]
+    post_id: Mapped[Big] = mapped_column(ForeignKey("posts.id"))
+    persona_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    created_at: Mapped[Created]
+
+
+class Follow(Base):
+    """`follower` follows `followed`."""
+
+    __tablename__ = "follows"
+    __table_args__ = (
+        CheckConstraint("follower <> followed", name="not_self"),
+        Index("follows_follower_followed_key", "follower", "followed", unique=True),
+        Index("follows_followed_idx", "followed", text("id DESC")),
+        Index("follows_follower_idx", "follower", text("id DESC")),
+    )
+
+    id: Mapped[Key]
+    follower: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    followed: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
+    created_at: Mapped[Created]
+
+
+class Mute(Base):
+    """`persona_id` no longer sees what `muted_id` writes."""
+
+    __tablename__ = "mutes"
+    __table_args__ = (CheckConstraint("persona_id <> muted_id", name="not_self"),)
+
+    persona_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"), primary_key=True)
+    muted_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"), primary_key=True, index=True)
+    created_at: Mapped[Created]
+
+
+class Report(Base):
+    __tablename__ = "reports"
+    __table_args__ = (Index("reports_post_id_reporter_id_key", "post_id", "reporter_id", unique=True),)
+
+    id: Mapped[Key]
+    post_id: Mapped[Big] = mapped_column(ForeignKey("posts.id"))
+    reporter_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[Created]

@@ -1,0 +1,143 @@
+"""All settings, from the environment; unsafe values are refused before anything starts."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import Misconfigured
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]", "host.docker.internal"})
+WEAK_SECRETS = ("secret", "changeme", "change-me", "password", "default", "example", "your-", "bootstrap")
+
+
+class Settings(BaseSettings):
+    """Every setting. The environment name is the field's name in upper case."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", validate_default=True, hide_input_in_errors=True)
+
+    simfeed_home: Path = Field(Path(".simfeed"), description="Folder of the embedded database and generated secrets.")
+    database_url: SecretStr | None = Field(
+        None, description="A PostgreSQL (15 or later) to use; without it the embedded server under SIMFEED_HOME."
+    )
+    postgres_binaries: Path | None = Field(None, description="Folder of PostgreSQL's programs for the embedded server.")
+    database_pool_size: int = Field(10, ge=2, le=200, description="Connections of each process to the database.")
+
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="Signs tokens and cursors; at least 32 bytes. `bin/up` generates one."
+    )
+    bootstrap_token: SecretStr = Field(
+        SecretStr(""), description="Registers the first admin, once; at least 16 characters. `bin/up` generates one."
+    )
+    access_token_minutes: int = Field(30, ge=1, le=1440, description="Life of an access token, in minutes.")
+
+    scheduler_job_interval: float = Field(
+        30, ge=0.05, le=10_080, description="Minutes between cycles, until an admin changes it over the API."
+    )
+    scheduler_enabled: bool = Field(True, description="Whether this server's scheduler wakes the personas.")
+
+    model: str = Field("scripted", description="Model of personas that name none: a model name or `PRESET/NAME`.")
+    tool_mode: Literal["native", "json"] = Field(
+        "native", description="How a model acts: by function calls, or by strict JSON answers where it has none."
+    )
+    openai_api_key: SecretStr | None = Field(None, description="Key of OpenAI, or of OPENAI_BASE_URL.")
+    openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
+    deepseek_api_key: SecretStr | None = Field(None, description="Key of DeepSeek.")
+    gemini_api_key: SecretStr | None = Field(None, description="Key of Gemini.")
+    openrouter_api_key: SecretStr | None = Field(None, description="Key of OpenRouter.")
+    model_timeout: float = Field(60, gt=0, le=600, description="Seconds a model call may take in all.")
+    model_max_tokens: int = Field(700, ge=16, le=32_768, description="Tokens a model may write in one call.")
+    model_temperature: float | None = Field(None, ge=0, le=2, description="Temperature, unless a persona has its own.")
+
+    max_actions: int = Field(10, ge=1, le=50, description="Actions a persona may take in one turn.")
+    max_calls_per_reply: int = Field(5, ge=1, le=20, description="Actions carried out of one model reply.")
+    max_concurrent_turns: int = Field(64, ge=1, le=10_000, description="Turns that are under way at once.")
+    result_tokens: int = Field(400, ge=50, le=20_000, description="Tokens a reading action may return.")
+
+    rate_limit_per_minute: int = Field(600, ge=0, description="Requests a minute for one client address; 0: no limit.")
+    login_attempts_per_ip: int = Field(25, ge=1, description="Sign-in attempts in 5 minutes from one address.")
+    login_attempts_per_account: int = Field(25, ge=1, description="Failed sign-ins in an hour for one account.")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses, separated by commas, whose X-Forwarded-For header is believed."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="Origins, separated by commas, that may read the public routes."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        scheme = urlsplit(value.get_secret_value()).scheme.partition("+")[0]
+        if scheme not in ("postgresql", "postgres"):
+            raise ValueError("must begin with postgresql://, e.g. postgresql://user:password@host:5432/simfeed")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_secret(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and (len(text.encode()) < 32 or _is_weak(text)):
+            raise ValueError(
+                "must be at least 32 random bytes; make one with "
+                "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
+            )
+        return value
+
+    @field_validator("bootstrap_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and (len(text) < 16 or len(set(text)) < 6):
+            raise ValueError("must be at least 16 hard-to-guess characters")
+        return value
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _https(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must be an http(s) address, e.g. http://127.0.0.1:11434/v1")
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise ValueError("must use https:// unless the model runs on this machine: the key would travel in clear")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _caps(self) -> Self:
+        if self.max_calls_per_reply > self.max_actions:
+            raise ValueError("MAX_CALLS_PER_REPLY must not be more than MAX_ACTIONS")
+        return self
+
+
+def _is_weak(text: str) -> bool:
+    return len(set(text)) < 8 or text.lower().startswith(WEAK_SECRETS)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; `overrides` (from flags) are stronger.
+
+    Raises:
+        Misconfigured: names each wrong variable and what it must be.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic at run time
+    except ValidationError as error:
+        raise Misconfigured("; ".join(_explain(dict(e)) for e in error.errors())) from None
+
+
+def _explain(error: dict[str, object]) -> str:
+    location = error["loc"]
+    name = str(location[0]).upper() if isinstance(location, tuple) and location else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

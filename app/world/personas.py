@@ -1,0 +1,185 @@
+"""Personas: the members of a world."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import asyncpg
+import msgspec
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from app.db.engine import Database
+from app.db.queries import load
+from app.errors import Conflict, NotFound
+from app.world.text import Bio, Line, PersonaText, Username
+
+Lines = Annotated[list[Line], Field(max_length=32)]
+Demographic = (
+    Annotated[str, Field(strict=True, max_length=200)] | Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
+)
+
+
+class PersonaSpec(BaseModel):
+    """A persona as people, files and clients describe it.
+
+    `description` is the text the model plays (also accepted as `persona`); `activity` the chance, 0 to 1, that it
+    wakes in a cycle.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    username: Username
+    description: PersonaText = Field(validation_alias=AliasChoices("description", "persona"))
+    bio: Bio = ""
+    display_name: Line | None = None
+    role: Line | None = None
+    traits: Lines = []
+    goals: Lines = []
+    style: Line | None = None
+    interests: Lines = []
+    leaning: Line | None = None
+    demographics: Annotated[dict[Line, Demographic], Field(max_length=32)] = {}
+    fragments: Lines = []
+    model: Line | None = None
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
+    activity: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 1.0
+    status: Literal["active", "paused"] = "active"
+
+
+PEOPLE = load("people")
+TURNS = load("turns")
+PROFILE = ("display_name", "role", "traits", "goals", "style", "interests", "leaning", "demographics", "fragments")
+
+
+def _profile(spec: PersonaSpec) -> str:
+    return spec.model_dump_json(include=set(PROFILE), exclude_defaults=True)
+
+
+def _columns(spec: PersonaSpec) -> tuple[object, ...]:
+    return (
+        spec.username,
+        spec.description,
+        spec.bio,
+        _profile(spec),
+        spec.model,
+        spec.temperature,
+        spec.activity,
+        spec.status,
+    )
+
+
+def spec_of(row: asyncpg.Record) -> PersonaSpec:
+    """The description a stored persona came from."""
+    return PersonaSpec(
+        username=row["username"],
+        description=row["description"],
+        bio=row["bio"],
+        model=row["model"],
+        temperature=row["temperature"],
+        activity=row["activity"],
+        status=row["status"],
+        **msgspec.json.decode(row["profile"]),
+    )
+
+
+async def add(connection: asyncpg.pool.PoolConnectionProxy, specs: Sequence[PersonaSpec]) -> list[asyncpg.Record]:
+    """Insert personas, all or none, and return (id, username) in the order given.
+
+    Raises:
+        Conflict: names the usernames that are taken.
+    """
+    async with connection.transaction():
+        rows = await connection.fetch(PEOPLE["add"], *map(list, zip(*map(_columns, specs), strict=True)))
+        made = {row["username"]: row for row in rows}
+        if taken := [spec.username for spec in specs if spec.username not in made]:
+            raise Conflict(
+                f"the username {', '.join(taken[:10])} is taken" + (" (and more)" if len(taken) > 10 else "")
+            )
+    return [made[spec.username] for spec in specs]
+
+
+async def get(database: Database, persona_id: int) -> asyncpg.Record:
+    """One persona, departed or not.
+
+    Raises:
+        NotFound: there is none with this id.
+    """
+    if row := await database.fetchrow(PEOPLE["persona"], persona_id):
+        return row
+    raise NotFound(f"no persona has the id {persona_id}")
+
+
+async def present(database: Database, persona_id: int) -> asyncpg.Record:
+    """One persona that has not departed.
+
+    Raises:
+        NotFound: there is none with this id, or it has departed.
+    """
+    row = await get(database, persona_id)
+    if row["status"] == "departed":
+        raise NotFound(f"the persona {persona_id} (@{row['username']}) has departed")
+    return row
+
+
+async def by_username(database: Database, username: str) -> asyncpg.Record:
+    """One persona by its handle, with or without @.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if row := await database.fetchrow(PEOPLE["by_username"], username.removeprefix("@")):
+        return row
+    raise NotFound(f"no persona has the username {username}")
+
+
+async def listed(database: Database, *, after: int = 0, limit: int = 100) -> list[asyncpg.Record]:
+    return await database.fetch(PEOPLE["personas"], after, limit)
+
+
+async def replace(database: Database, persona_id: int, spec: PersonaSpec) -> None:
+    """Give a persona a new description.
+
+    Raises:
+        NotFound: it does not exist or has departed.
+        Conflict: the username is taken.
+    """
+    try:
+        changed = await database.fetchval(PEOPLE["update"], persona_id, *_columns(spec))
+    except asyncpg.UniqueViolationError:
+        raise Conflict(f"the username {spec.username} is taken") from None
+    if changed is None:
+        raise NotFound(f"no persona has the id {persona_id}")
+
+
+async def set_status(database: Database, persona_id: int, status: Literal["active", "paused"]) -> None:
+    """Pause or wake a persona.
+
+    Raises:
+        NotFound: it does not exist or has departed.
+    """
+    if await database.fetchval(PEOPLE["set_status"], persona_id, status) is None:
+        raise NotFound(f"no persona has the id {persona_id}")
+
+
+async def depart(database: Database, persona_id: int) -> None:
+    """Take a persona out of the world; its history stays, and its open turns end.
+
+    Raises:
+        NotFound: it does not exist or has already departed.
+    """
+    async with database.connection() as connection, connection.transaction():
+        if await connection.fetchval(PEOPLE["depart"], persona_id) is None:
+            raise NotFound(f"no persona has the id {persona_id}")
+        await connection.execute(TURNS["drop_open_turns"], persona_id)
+
+
+async def follows(
+    database: Database, persona_id: int, relation: Literal["follower", "followed"], *, limit: int, before: int
+) -> list[asyncpg.Record]:
+    """The follow rows in which the persona has this part, newest first."""
+    return await database.fetch(PEOPLE[f"{relation}_rows"], persona_id, before, limit)
+
+
+async def counts(database: Database) -> asyncpg.Record:
+    row = await database.fetchrow(PEOPLE["counts"])
+    assert row is not None  # noqa: S101 - an aggregate always gives a row
+    return row

@@ -1,0 +1,80 @@
+"""What text may hold, wherever it comes from: a client, a file or a model."""
+
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictInt, StringConstraints
+from pydantic_core import PydanticCustomError
+
+POST_MAX = 500
+TITLE_MAX = 120
+COMMENT_MAX = 1_000
+BIO_MAX = 500
+PERSONA_MAX = 8_000
+USERNAME_MAX = 40
+INT64_MAX = 2**63 - 1
+
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""C0 and C1 controls but newline and tab, DEL, and lone surrogates: nothing PostgreSQL or a page can show."""
+
+_USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+
+
+def clean(value: str) -> str:
+    """Return `value` in Unicode NFC, line ends as LF, without outer white space.
+
+    Raises:
+        PydanticCustomError: it holds a control character or a lone surrogate.
+    """
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    if found := _FORBIDDEN.search(value):
+        raise PydanticCustomError(
+            "text_character",
+            "holds U+{code}, a control character or lone surrogate, which is not allowed",
+            {"code": f"{ord(found[0]):04X}"},
+        )
+    return unicodedata.normalize("NFC", value).strip()
+
+
+def _within(limit: int) -> AfterValidator:
+    def check(value: str) -> str:
+        value = clean(value)
+        if len(value) > limit:
+            raise PydanticCustomError(
+                "string_too_long", "has {n} characters, at most {limit} are allowed", {"n": len(value), "limit": limit}
+            )
+        return value
+
+    return AfterValidator(check)
+
+
+def _not_blank(value: str) -> str:
+    if not value:
+        raise PydanticCustomError("string_too_short", "must not be empty")
+    return value
+
+
+def _username(value: str) -> str:
+    value = value.removeprefix("@")
+    if not _USERNAME.fullmatch(value):
+        raise PydanticCustomError(
+            "username",
+            "must be 1 to {limit} letters A-Z, digits, '_', '-' or '.', and begin and end with a letter or digit",
+            {"limit": USERNAME_MAX},
+        )
+    return value
+
+
+_strict = StringConstraints(strict=True)
+_filled = AfterValidator(_not_blank)
+
+Id = Annotated[StrictInt, Field(ge=1, le=INT64_MAX)]
+PostBody = Annotated[str, _strict, _within(POST_MAX), _filled]
+PostTitle = Annotated[str, _strict, _within(TITLE_MAX)]
+CommentBody = Annotated[str, _strict, _within(COMMENT_MAX), _filled]
+Bio = Annotated[str, _strict, _within(BIO_MAX)]
+PersonaText = Annotated[str, _strict, _within(PERSONA_MAX), _filled]
+Username = Annotated[str, _strict, _within(USERNAME_MAX), AfterValidator(_username)]
+Line = Annotated[str, _strict, _within(200), _filled]
+Query = Annotated[str, _strict, _within(100), _filled]

@@ -1,0 +1,215 @@
+-- The one statement through which everything a persona does becomes rows.
+
+-- name: commit_steps  Replies, records and effects of many turns' steps at once, each fenced by its turn's epoch and next step.
+WITH given AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::bytea[], $11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[],
+        $16::int[], $17::int[], $18::int[], $19::float8[], $20::int[]
+    ) AS g (
+        turn_id, epoch, step, state, reason, status, detail, model, model_returned,
+        options, told, tools_sha256, request_sha256, reply, response,
+        prompt_tokens, completion_tokens, cached_tokens, cost_usd, latency_ms
+    )
+),
+live AS (
+    UPDATE turns t
+    SET next_step = t.next_step + 1,
+        state = g.state,
+        reason = g.reason,
+        lease_until = CASE WHEN g.state = 'running' THEN now() + make_interval(secs => $21) END,
+        ended_at = CASE WHEN g.state <> 'running' THEN now() END
+    FROM given g
+    WHERE t.id = g.turn_id AND t.epoch = g.epoch AND t.next_step = g.step AND t.state = 'running'
+    RETURNING t.id AS turn_id, g.step, t.persona_id
+),
+new_calls AS (
+    INSERT INTO calls (
+        turn_id, step, status, detail, model, model_returned, options, told, tools_sha256, request_sha256, reply,
+        response, prompt_tokens, completion_tokens, cached_tokens, cost_usd, latency_ms
+    )
+    SELECT g.turn_id, g.step, g.status, g.detail, g.model, g.model_returned, g.options, g.told, g.tools_sha256,
+           g.request_sha256, g.reply, g.response, g.prompt_tokens, g.completion_tokens, g.cached_tokens,
+           g.cost_usd::numeric, g.latency_ms
+    FROM given g JOIN live USING (turn_id, step)
+),
+acted AS MATERIALIZED (
+    SELECT a.*, l.persona_id AS actor,
+           CASE WHEN a.effect IN ('post', 'repost') THEN nextval('posts_id_seq')
+                WHEN a.effect = 'comment' THEN nextval('comments_id_seq') END AS new_id
+    FROM (
+        SELECT * FROM unnest(
+            $22::bigint[], $23::int[], $24::int[], $25::text[], $26::text[], $27::text[], $28::text[], $29::bigint[],
+            $30::text[], $31::text[], $32::text[], $33::text[]
+        ) AS u (turn_id, step, ordinal, call_id, name, arguments, effect, target_id, title, body, outcome, detail)
+        ORDER BY turn_id, ordinal
+    ) a JOIN live l USING (turn_id, step)
+),
+wanted AS MATERIALIZED (SELECT * FROM acted WHERE effect IS NOT NULL),
+target_posts AS MATERIALIZED (
+    SELECT p.id, p.author_id, coalesce(p.repost_of, p.id) AS root_id
+    FROM posts p
+    WHERE p.id IN (SELECT target_id FROM wanted WHERE effect IN ('comment', 'like', 'unlike', 'repost', 'report'))
+),
+post_wishes AS MATERIALIZED (
+    SELECT w.*, CASE WHEN w.effect = 'repost' THEN p.root_id ELSE p.id END AS post_id, p.author_id,
+           p.author_id = w.actor AS own,
+           EXISTS (SELECT FROM mutes m WHERE m.persona_id = p.author_id AND m.muted_id = w.actor) AS muted
+    FROM wanted w JOIN target_posts p ON p.id = w.target_id
+    WHERE w.effect IN ('comment', 'like', 'unlike', 'repost', 'report')
+),
+person_wishes AS MATERIALIZED (
+    SELECT w.*, p.id AS other, p.id = w.actor AS own,
+           EXISTS (SELECT FROM mutes m WHERE m.persona_id = p.id AND m.muted_id = w.actor) AS muted
+    FROM wanted w JOIN personas p ON p.id = w.target_id AND (p.status <> 'departed' OR w.effect = 'unfollow')
+    WHERE w.effect IN ('follow', 'unfollow', 'mute')
+),
+locked_posts AS MATERIALIZED (
+    SELECT c.post_id FROM post_counts c
+    WHERE c.post_id IN (SELECT post_id FROM post_wishes WHERE effect <> 'report')
+    ORDER BY c.post_id FOR NO KEY UPDATE
+),
+locked_people AS MATERIALIZED (
+    SELECT p.id FROM personas p
+    WHERE (SELECT count(*) FROM locked_posts) >= 0
+      AND p.id IN (
+          SELECT actor FROM wanted WHERE effect IN ('post', 'repost', 'comment', 'follow', 'unfollow', 'bio')
+          UNION SELECT other FROM person_wishes WHERE effect IN ('follow', 'unfollow')
+      )
+    ORDER BY p.id FOR NO KEY UPDATE
+),
+made_posts AS (
+    INSERT INTO posts (id, author_id, title, body, repost_of)
+    SELECT new_id, actor, title, body, NULL FROM wanted WHERE effect = 'post'
+    UNION ALL
+    SELECT new_id, actor, NULL, '', post_id FROM post_wishes WHERE effect = 'repost' AND NOT own AND NOT muted
+    ON CONFLICT (author_id, repost_of) WHERE repost_of IS NOT NULL DO NOTHING
+    RETURNING id, author_id, repost_of
+),
+made_counts AS (INSERT INTO post_counts (post_id) SELECT id FROM made_posts),
+made_comments AS (
+    INSERT INTO comments (id, post_id, author_id, body)
+    SELECT new_id, post_id, actor, body FROM post_wishes WHERE effect = 'comment' AND NOT muted
+    RETURNING id, post_id, author_id
+),
+made_likes AS (
+    INSERT INTO likes (post_id, persona_id)
+    SELECT post_id, actor FROM post_wishes WHERE effect = 'like' AND NOT own ORDER BY post_id, actor
+    ON CONFLICT DO NOTHING
+    RETURNING id, post_id, persona_id
+),
+gone_likes AS (
+    DELETE FROM likes l USING post_wishes w
+    WHERE w.effect = 'unlike' AND l.post_id = w.post_id AND l.persona_id = w.actor
+    RETURNING l.id, l.post_id, l.persona_id
+),
+made_reports AS (
+    INSERT INTO reports (post_id, reporter_id, reason)
+    SELECT post_id, actor, body FROM post_wishes WHERE effect = 'report' AND NOT own
+    ON CONFLICT DO NOTHING
+    RETURNING id, post_id, reporter_id
+),
+made_follows AS (
+    INSERT INTO follows (follower, followed)
+    SELECT actor, other FROM person_wishes WHERE effect = 'follow' AND NOT own AND NOT muted ORDER BY actor, other
+    ON CONFLICT DO NOTHING
+    RETURNING id, follower, followed
+),
+gone_follows AS (
+    DELETE FROM follows f USING person_wishes w
+    WHERE w.effect = 'unfollow' AND f.follower = w.actor AND f.followed = w.other
+    RETURNING f.id, f.follower, f.followed
+),
+made_mutes AS (
+    INSERT INTO mutes (persona_id, muted_id)
+    SELECT actor, other FROM person_wishes WHERE effect = 'mute' AND NOT own
+    ON CONFLICT DO NOTHING
+    RETURNING persona_id, muted_id
+),
+counted_posts AS (
+    UPDATE post_counts c
+    SET likes_count = c.likes_count + d.likes,
+        comments_count = c.comments_count + d.comments,
+        reposts_count = c.reposts_count + d.reposts
+    FROM (
+        SELECT post_id, sum(likes) AS likes, sum(comments) AS comments, sum(reposts) AS reposts
+        FROM (
+            SELECT post_id, 1 AS likes, 0 AS comments, 0 AS reposts FROM made_likes
+            UNION ALL SELECT post_id, -1, 0, 0 FROM gone_likes
+            UNION ALL SELECT post_id, 0, 1, 0 FROM made_comments
+            UNION ALL SELECT repost_of, 0, 0, 1 FROM made_posts WHERE repost_of IS NOT NULL
+        ) u GROUP BY post_id
+    ) d JOIN locked_posts USING (post_id)
+    WHERE c.post_id = d.post_id
+),
+counted_people AS (
+    UPDATE personas p
+    SET posts_count = p.posts_count + d.posts,
+        comments_count = p.comments_count + d.comments,
+        followers_count = p.followers_count + d.followers,
+        following_count = p.following_count + d.following,
+        bio = coalesce(d.bio, p.bio)
+    FROM (
+        SELECT id, sum(posts) AS posts, sum(comments) AS comments, sum(followers) AS followers,
+               sum(following) AS following, max(bio) AS bio
+        FROM (
+            SELECT author_id AS id, 1 AS posts, 0 AS comments, 0 AS followers, 0 AS following, NULL::text AS bio
+            FROM made_posts
+            UNION ALL SELECT author_id, 0, 1, 0, 0, NULL FROM made_comments
+            UNION ALL SELECT follower, 0, 0, 0, 1, NULL FROM made_follows
+            UNION ALL SELECT followed, 0, 0, 1, 0, NULL FROM made_follows
+            UNION ALL SELECT follower, 0, 0, 0, -1, NULL FROM gone_follows
+            UNION ALL SELECT followed, 0, 0, -1, 0, NULL FROM gone_follows
+            UNION ALL SELECT actor, 0, 0, 0, 0, body FROM wanted WHERE effect = 'bio'
+        ) u GROUP BY id
+    ) d JOIN locked_people USING (id)
+    WHERE p.id = d.id
+),
+outcomes AS MATERIALIZED (
+    SELECT w.turn_id, w.step, w.ordinal, 'made' AS outcome,
+           CASE WHEN w.effect = 'post' THEN w.new_id ELSE w.actor END AS object_id
+    FROM wanted w WHERE w.effect IN ('post', 'bio')
+    UNION ALL
+    SELECT w.turn_id, w.step, w.ordinal,
+           CASE WHEN w.effect IN ('like', 'repost', 'report') AND w.own THEN 'not_allowed'
+                WHEN w.effect IN ('comment', 'repost') AND w.muted THEN 'not_allowed'
+                WHEN coalesce(mp.id, mc.id, ml.id, gl.id, mr.id) IS NULL THEN 'already'
+                ELSE 'made' END,
+           coalesce(mp.id, mc.id, ml.id, gl.id, mr.id)
+    FROM post_wishes w
+    LEFT JOIN made_posts mp ON w.effect = 'repost' AND mp.id = w.new_id
+    LEFT JOIN made_comments mc ON w.effect = 'comment' AND mc.id = w.new_id
+    LEFT JOIN made_likes ml ON w.effect = 'like' AND ml.post_id = w.post_id AND ml.persona_id = w.actor
+    LEFT JOIN gone_likes gl ON w.effect = 'unlike' AND gl.post_id = w.post_id AND gl.persona_id = w.actor
+    LEFT JOIN made_reports mr ON w.effect = 'report' AND mr.post_id = w.post_id AND mr.reporter_id = w.actor
+    UNION ALL
+    SELECT w.turn_id, w.step, w.ordinal,
+           CASE WHEN w.own AND w.effect <> 'unfollow' THEN 'not_allowed'
+                WHEN w.effect = 'follow' AND w.muted THEN 'not_allowed'
+                WHEN coalesce(mf.id, gf.id, mm.muted_id) IS NULL THEN 'already'
+                ELSE 'made' END,
+           coalesce(mf.id, gf.id, mm.muted_id)
+    FROM person_wishes w
+    LEFT JOIN made_follows mf ON w.effect = 'follow' AND mf.follower = w.actor AND mf.followed = w.other
+    LEFT JOIN gone_follows gf ON w.effect = 'unfollow' AND gf.follower = w.actor AND gf.followed = w.other
+    LEFT JOIN made_mutes mm ON w.effect = 'mute' AND mm.persona_id = w.actor AND mm.muted_id = w.other
+),
+new_actions AS (
+    INSERT INTO actions (
+        turn_id, step, ordinal, call_id, name, arguments, effect, target_id, outcome, object_id, detail
+    )
+    SELECT a.turn_id, a.step, a.ordinal, a.call_id, a.name, a.arguments, a.effect, a.target_id,
+           CASE WHEN a.effect IS NULL THEN a.outcome ELSE coalesce(o.outcome, 'not_found') END, o.object_id, a.detail
+    FROM acted a LEFT JOIN outcomes o USING (turn_id, step, ordinal)
+),
+new_exposures AS (
+    INSERT INTO exposures (turn_id, step, ordinal, kind, ranker, items)
+    SELECT e.turn_id, e.step, e.ordinal, e.kind, e.ranker, e.items::bigint[]
+    FROM unnest($34::bigint[], $35::int[], $36::int[], $37::text[], $38::text[], $39::text[])
+         AS e (turn_id, step, ordinal, kind, ranker, items)
+    JOIN live USING (turn_id, step)
+)
+SELECT w.turn_id, w.ordinal, coalesce(o.outcome, 'not_found') AS outcome, o.object_id
+FROM wanted w LEFT JOIN outcomes o USING (turn_id, step, ordinal)
+UNION ALL
+SELECT turn_id, -1, 'live', NULL FROM live

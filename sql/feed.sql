@@ -1,0 +1,147 @@
+-- The feed, read by pages, the API and personas alike. Every list is one bounded index scan, from a cursor on.
+-- The first page's cursor is the greatest value of its type.
+
+-- name: latest  Newest first, before post $1.
+SELECT * FROM feed_posts WHERE id < $1 ORDER BY id DESC LIMIT $2
+
+-- name: latest_by  Newest of author $3.
+SELECT * FROM feed_posts WHERE author_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2
+
+-- name: top  Most liked first, before ($1 likes, post $3).
+SELECT * FROM feed_posts WHERE (likes_count, post_id) < ($1::int, $3::bigint)
+ORDER BY likes_count DESC, post_id DESC LIMIT $2
+
+-- name: top_by  Most liked of author $4.
+SELECT * FROM feed_posts WHERE author_id = $4 AND (likes_count, post_id) < ($1::int, $3::bigint)
+ORDER BY likes_count DESC, post_id DESC LIMIT $2
+
+-- name: hot  Ranked by likes, comments and youth, before ($1 rank, post $3).
+SELECT * FROM feed_posts WHERE (hot, post_id) < ($1::float8, $3::bigint) ORDER BY hot DESC, post_id DESC LIMIT $2
+
+-- name: hot_by  The same of author $4.
+SELECT * FROM feed_posts WHERE author_id = $4 AND (hot, post_id) < ($1::float8, $3::bigint)
+ORDER BY hot DESC, post_id DESC LIMIT $2
+
+-- name: discussed  Most commented first, before ($1 comments, post $3).
+SELECT * FROM feed_posts WHERE (comments_count, post_id) < ($1::int, $3::bigint)
+ORDER BY comments_count DESC, post_id DESC LIMIT $2
+
+-- name: discussed_by  Most commented of author $4.
+SELECT * FROM feed_posts WHERE author_id = $4 AND (comments_count, post_id) < ($1::int, $3::bigint)
+ORDER BY comments_count DESC, post_id DESC LIMIT $2
+
+-- name: following  Newest of those whom persona $3 follows: a few ids of each, then the page's rows.
+SELECT f.* FROM (
+    SELECT p.id FROM follows w
+    CROSS JOIN LATERAL (
+        SELECT id FROM posts WHERE author_id = w.followed AND id < $1 ORDER BY id DESC LIMIT $2
+    ) p
+    WHERE w.follower = $3 ORDER BY p.id DESC LIMIT $2
+) page JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+
+-- name: search  Posts that hold all words of $3, newest first.
+SELECT f.* FROM (
+    SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $3) AND id < $1 ORDER BY id DESC LIMIT $2
+) page JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+
+-- name: page  Page by number; $1 rows are skipped over the primary key alone.
+SELECT f.* FROM (SELECT id FROM posts ORDER BY id DESC OFFSET $1 LIMIT $2) page
+JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+
+-- name: post  One post.
+SELECT * FROM feed_posts WHERE id = $1
+
+-- name: comments  A post's comments, newest first, before comment $2; no row with a post_id when there is no post.
+SELECT c.id, p.id AS post_id, c.body, c.author_id, a.username AS author_username, c.created_at
+FROM posts p
+LEFT JOIN LATERAL (
+    SELECT * FROM comments WHERE post_id = p.id AND id < $2 ORDER BY id DESC LIMIT $3
+) c ON true
+LEFT JOIN personas a ON a.id = c.author_id
+WHERE p.id = $1
+ORDER BY c.id DESC
+
+-- name: for_persona  The newest, most liked ('top') or most discussed posts as persona $1 sees them: not its own, none it muted.
+SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
+       f.created_at, f.repost_of
+FROM (
+    SELECT * FROM (SELECT id FROM posts WHERE $2 = 'latest' ORDER BY id DESC LIMIT $3 + 40) l
+    UNION ALL
+    SELECT * FROM (SELECT post_id FROM post_counts WHERE $2 = 'top' ORDER BY likes_count DESC, post_id DESC
+                   LIMIT $3 + 40) t
+    UNION ALL
+    SELECT * FROM (SELECT post_id FROM post_counts WHERE $2 = 'discussed' ORDER BY comments_count DESC, post_id DESC
+                   LIMIT $3 + 40) d
+) seen (id)
+JOIN feed_posts f ON f.id = seen.id
+WHERE f.author_id <> $1
+  AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = f.author_id)
+ORDER BY CASE $2 WHEN 'top' THEN f.likes_count WHEN 'discussed' THEN f.comments_count END DESC, f.id DESC
+LIMIT $3
+
+-- name: search_for_persona  Posts that hold all words of $2, as persona $1 sees them.
+SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
+       f.created_at, f.repost_of
+FROM (
+    SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $2) ORDER BY id DESC LIMIT $3 + 40
+) found JOIN feed_posts f ON f.id = found.id
+WHERE NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = f.author_id)
+ORDER BY f.id DESC LIMIT $3
+
+-- name: comments_for_persona  A post's newest comments as persona $1 sees them; one row of NULLs when there are none.
+SELECT c.id, c.body, c.author_id, a.username AS author_username, c.created_at
+FROM posts p
+LEFT JOIN LATERAL (
+    SELECT * FROM comments k WHERE k.post_id = p.id
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = k.author_id)
+    ORDER BY k.id DESC LIMIT $3
+) c ON true
+LEFT JOIN personas a ON a.id = c.author_id
+WHERE p.id = $2 ORDER BY c.id DESC
+
+-- name: author_for_persona  Who wrote post $2, and whether persona $1 follows them.
+SELECT a.id, a.username, a.bio, a.followers_count,
+       EXISTS (SELECT FROM follows w WHERE w.follower = $1 AND w.followed = a.id) AS followed
+FROM posts p JOIN personas a ON a.id = p.author_id WHERE p.id = $2
+
+-- name: follows_actions  What those whom persona $1 follows did lately.
+SELECT k.did, k.post_id, k.text, k.created_at, a.id AS author_id, a.username AS author_username
+FROM (SELECT followed FROM follows WHERE follower = $1 ORDER BY id DESC LIMIT 30) w
+JOIN personas a ON a.id = w.followed
+CROSS JOIN LATERAL (
+    (SELECT CASE WHEN repost_of IS NULL THEN 'post' ELSE 'repost' END AS did, coalesce(repost_of, id) AS post_id,
+            body AS text, created_at FROM posts WHERE author_id = a.id ORDER BY id DESC LIMIT 2)
+    UNION ALL
+    (SELECT 'comment', post_id, body, created_at FROM comments WHERE author_id = a.id ORDER BY id DESC LIMIT 2)
+    UNION ALL
+    (SELECT 'like', post_id, '', created_at FROM likes WHERE persona_id = a.id ORDER BY id DESC LIMIT 2)
+) k
+ORDER BY k.created_at DESC, a.id LIMIT $2
+
+-- name: search_people  Personas whose handle begins so, or whose bio holds the words.
+SELECT id, username, bio, followers_count FROM personas
+WHERE status <> 'departed' AND id <> $1
+  AND (starts_with(lower(username), lower($2)) OR bio ILIKE '%' || $3 || '%' OR profile ->> 'display_name' ILIKE '%' || $3 || '%')
+ORDER BY followers_count DESC, id LIMIT $4
+
+-- name: situations  What each of these personas is, counts and did lately: all a turn starts from.
+SELECT p.id, p.username, p.description, p.bio, p.profile, p.model, p.temperature, p.posts_count, p.comments_count,
+       p.followers_count, p.following_count,
+       (SELECT json_agg(json_build_array(x.kind, x.object_id, x.text) ORDER BY x.created_at DESC) FROM (
+            SELECT * FROM (
+                (SELECT CASE WHEN repost_of IS NULL THEN 'posted' ELSE 'reposted' END AS kind,
+                        coalesce(repost_of, id) AS object_id, left(body, 60) AS text, created_at
+                 FROM posts WHERE author_id = p.id ORDER BY id DESC LIMIT 3)
+                UNION ALL
+                (SELECT 'commented on', post_id, left(body, 60), created_at
+                 FROM comments WHERE author_id = p.id ORDER BY id DESC LIMIT 3)
+                UNION ALL
+                (SELECT 'liked', post_id, '', created_at
+                 FROM likes WHERE persona_id = p.id ORDER BY id DESC LIMIT 3)
+                UNION ALL
+                (SELECT 'followed', f.followed, o.username, f.created_at
+                 FROM follows f JOIN personas o ON o.id = f.followed
+                 WHERE f.follower = p.id ORDER BY f.id DESC LIMIT 2)
+            ) k ORDER BY created_at DESC LIMIT 6
+       ) x) AS lately
+FROM personas p WHERE p.id = ANY ($1::bigint[])

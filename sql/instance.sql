@@ -1,0 +1,16 @@
+-- The installation's own facts.
+
+-- name: interval  Minutes between cycles, if an admin has set them.
+SELECT scheduler_interval_minutes FROM instance
+
+-- name: set_interval  Keeps them.
+UPDATE instance SET scheduler_interval_minutes = $1
+
+-- name: tick  Which interval of $2 seconds since $1 this is, rounded: a tick may come a moment early.
+SELECT round(extract(epoch FROM now() - $1::timestamptz) / $2::float8)::bigint
+
+-- name: run_of_slot  The run that has a slot.
+SELECT id FROM runs WHERE slot = $1
+
+-- name: ready  Whether the database answers, writes, and is where the schema should be.
+SELECT version_num, pg_is_in_recovery() AS read_only, now() AS now FROM alembic_version
