@@ -56,7 +56,7 @@ class Scheduler:
 
     @property
     def next_tick(self) -> datetime | None:
-        job = self._apscheduler.get_job(JOB)
+        job = self._apscheduler.get_job(JOB) if self._apscheduler.running else None
         return job.next_run_time if job is not None else None
 
     async def set_interval(self, minutes: float) -> None:

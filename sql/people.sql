@@ -43,3 +43,12 @@ SELECT id, follower, followed, created_at FROM follows WHERE followed = $1 AND i
 SELECT (SELECT count(*) FROM personas WHERE status <> 'departed') AS personas,
        (SELECT count(*) FROM personas WHERE status = 'active') AS active,
        (SELECT count(*) FROM runs) AS runs
+
+-- name: any_personas  Whether anybody was ever here.
+SELECT EXISTS (SELECT FROM personas)
+
+-- name: any_posts  Whether anything was ever said.
+SELECT EXISTS (SELECT FROM posts)
+
+-- name: taken  Which of these usernames (in lower case) somebody has.
+SELECT lower(username) AS username FROM personas WHERE lower(username) = ANY ($1::text[]) AND status <> 'departed'

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -12,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from app.db import embedded
-from app.db.engine import alchemy_engine
+from app.db.engine import alchemy_engine, plain_url
 from app.errors import Misconfigured
 from app.settings import Settings
 
@@ -92,3 +93,29 @@ async def upgrade(url: str, revision: str = "head") -> SchemaState:
             return await connection.run_sync(_upgrade, revision)
     finally:
         await engine.dispose()
+
+
+async def table_count(url: str) -> int:
+    """How many tables the database holds."""
+    connection = await asyncpg.connect(plain_url(url), timeout=10)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"))
+    finally:
+        await connection.close()
+
+
+async def reset(url: str) -> None:
+    """Delete all and make the empty schema anew.
+
+    Raises:
+        Misconfigured: the database's user may not.
+    """
+    connection = await asyncpg.connect(plain_url(url), timeout=10)
+    try:
+        async with connection.transaction():
+            await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Misconfigured(f"this database user may not delete the schema: {error}") from None
+    finally:
+        await connection.close()
+    await upgrade(url)

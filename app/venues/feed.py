@@ -26,7 +26,7 @@ async def open_cycle(mind: Mind, settings: Settings, *, slot: str | None = None,
     slot = slot or f"feed/by-hand/{time.time_ns()}"
     seed = number(0, slot, bits=62) if seed is None else seed
     personas = await awake(mind.database, seed)
-    terms = {"model": settings.model, "tool_mode": settings.tool_mode, "max_actions": settings.max_actions}
+    terms = {"model": settings.simfeed_model, "tool_mode": settings.tool_mode, "max_actions": settings.max_actions}
     return await open_run(mind.database, venue=VENUE, slot=slot, seed=seed, settings=terms, personas=personas)
 
 
@@ -45,7 +45,7 @@ async def play_cycle(
 
         async def play(claim: Claim) -> tuple[State, str | None]:
             row = rows[claim.persona_id]
-            seat = _seat(claim, row, run["seed"], str(terms.get("model", settings.model)), settings, native)
+            seat = _seat(claim, row, run["seed"], str(terms.get("model", settings.simfeed_model)), settings, native)
             turn = await _turn(mind, seat, claim, row)
             return await turn.play(), turn.reason
 

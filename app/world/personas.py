@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from app.db.engine import Database
 from app.db.queries import load
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.world.text import Bio, Line, PersonaText, Username
 
 Lines = Annotated[list[Line], Field(max_length=32)]
@@ -183,3 +183,55 @@ async def counts(database: Database) -> asyncpg.Record:
     row = await database.fetchrow(PEOPLE["counts"])
     assert row is not None  # noqa: S101 - an aggregate always gives a row
     return row
+
+
+class PersonaChange(BaseModel):
+    """Some fields of a persona to change; null takes a value away where there may be none."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    username: Username | None = None
+    description: PersonaText | None = Field(default=None, validation_alias=AliasChoices("description", "persona"))
+    bio: Bio | None = None
+    display_name: Line | None = None
+    role: Line | None = None
+    traits: Lines | None = None
+    goals: Lines | None = None
+    style: Line | None = None
+    interests: Lines | None = None
+    leaning: Line | None = None
+    demographics: Annotated[dict[Line, Demographic], Field(max_length=32)] | None = None
+    fragments: Lines | None = None
+    model: Line | None = None
+    temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
+    activity: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = None
+    status: Literal["active", "paused"] | None = None
+
+
+def changed(spec: PersonaSpec, change: PersonaChange) -> PersonaSpec:
+    """`spec` with the fields that `change` names.
+
+    Raises:
+        Invalid: a field that must have a value was given null.
+    """
+    given = change.model_dump(exclude_unset=True)
+    for name, value in given.items():
+        if value is None and PersonaSpec.model_fields[name].get_default(call_default_factory=True) is not None:
+            raise Invalid(f"{name} can't be null", errors=[FieldError(f"/{name}", "null", "must have a value")])
+    return PersonaSpec.model_validate({**spec.model_dump(), **given})
+
+
+async def any_personas(database: Database) -> bool:
+    """Whether anybody was ever here."""
+    return bool(await database.fetchval(PEOPLE["any_personas"]))
+
+
+async def any_posts(database: Database) -> bool:
+    """Whether anything was ever said."""
+    return bool(await database.fetchval(PEOPLE["any_posts"]))
+
+
+async def taken(connection: asyncpg.pool.PoolConnectionProxy, usernames: Sequence[str]) -> set[str]:
+    """Which of these usernames somebody has, in lower case."""
+    rows = await connection.fetch(PEOPLE["taken"], [name.lower() for name in usernames])
+    return {row["username"] for row in rows}

@@ -26,6 +26,9 @@ STOPPING = ((signal.SIGTERM, 0.5), (signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0)
 """Wait for the clients, then without them, then as after a crash."""
 
 
+DISK_FULL = ("No space left on device", "Disk quota exceeded", "Check free disk space")
+
+
 class Unresponsive(Unavailable):
     """Processes of the server live, yet it doesn't answer."""
 
@@ -164,7 +167,7 @@ def failure(place: Place, begin: int, what: str) -> Unavailable:
     with place.log.open("rb") as log:
         log.seek(begin)
         last = log.read().decode(errors="replace").strip().splitlines()[-10:]
-    if any("No space left on device" in line or "Disk quota exceeded" in line for line in last):
+    if any(words in line for words in DISK_FULL for line in last):
         return Unavailable(f"the disk of {place.data} is full: free some space and try again")
     return Unavailable("\n".join((f"{what}; the end of {place.log} says:", *last)))
 

@@ -5,14 +5,25 @@ from dataclasses import dataclass, field
 
 from app.llm.scripted.plan import Plan
 from app.llm.scripted.reading import Call, Post, Remark, Scene
+from app.llm.scripted.topics import quotes
 from app.llm.scripted.voice import Voice
 
 _WRITES = frozenset(
-    "create_post comment_on_post like_post unlike_post repost follow_user unfollow_user mute_user report_post "
-    "update_bio".split()
+    [
+        "create_post",
+        "comment_on_post",
+        "like_post",
+        "unlike_post",
+        "repost",
+        "follow_user",
+        "unfollow_user",
+        "mute_user",
+        "report_post",
+        "update_bio",
+    ]
 )
 _NO_ARGUMENTS = frozenset(
-    "view_most_recent_posts view_most_popular_posts view_most_commented_posts view_follows_recent_actions".split()
+    ["view_most_recent_posts", "view_most_popular_posts", "view_most_commented_posts", "view_follows_recent_actions"]
 )
 _ANSWERS_MOST = 8
 """Answers after which a turn ends whatever was planned."""
@@ -60,14 +71,14 @@ class Actor:
 
     def _acts(self, room: int) -> list[Call]:
         calls: list[Call] = []
-        for name in self._left():
+        for name in self.left():
             call = self._act(name)
             if call and len(calls) < room:
                 calls.append(call)
                 self.done.append(call)
         return calls
 
-    def _left(self) -> list[str]:
+    def left(self) -> list[str]:
         """The acts of the plan that were not tried yet; a lonely persona posts."""
         wanted = list(self.plan.acts) if self._others() else ["create_post"]
         for call in self.scene.made:
@@ -93,13 +104,15 @@ class Actor:
 
     def _create(self) -> dict[str, object]:
         posts = self._others()
-        takes_up = bool(posts) and self.scene.written > 0 and self.chance.random() < 0.16
-        about = self._best(posts) if takes_up else None
+        quotable = [post for post in posts if quotes(post.text)]
+        about = self._best(quotable) if quotable else None
         index = self.scene.written + self._times("create_post")
         return self.voice.post(index, about, self._heard())
 
     def _comment(self) -> dict[str, object] | None:
-        known = self.scene.lately_did("commented") | self._touched("comment_on_post")
+        me = self.scene.persona.username
+        answered = {remark.post_id for remark in self.scene.remarks if remark.by == me}
+        known = self.scene.lately_did("commented") | self._touched("comment_on_post") | answered
         posts = [post for post in self._others() if post.id not in known]
         target = self._remark(known) or (self._best(posts) if posts else None)
         if not target:
@@ -174,9 +187,17 @@ class Actor:
         """The post that the persona has most to say about, with some luck."""
         tie = {post.id: self.chance.random() * 2.5 for post in posts}
         bank = self.voice.bank
+        newer = {post.id: place for place, post in enumerate(sorted(posts, key=lambda post: -post.id))}
 
         def pull(post: Post) -> float:
-            return tie[post.id] + self.voice.has_view(post) + 0.8 * (post.by in bank.allies | bank.foils)
+            crowd = 0.4 * min(post.comments, 10)
+            return (
+                tie[post.id]
+                + self.voice.has_view(post)
+                + 0.8 * (post.by in bank.allies | bank.foils)
+                - crowd
+                - 0.2 * newer[post.id]
+            )
 
         return max(posts, key=pull)
 
@@ -193,5 +214,5 @@ class Actor:
     def _heard(self) -> str:
         """What was said in sight, so as not to say it again."""
         told = [str(call.arguments.get("body", "")) for call in self.done]
-        seen = [item.text for item in (*self.scene.posts.values(), *self.scene.remarks)]
+        seen = [post.text for post in self.scene.posts.values()] + [remark.text for remark in self.scene.remarks]
         return "\n".join([*told, *seen, self.scene.lately])

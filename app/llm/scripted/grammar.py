@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from app.llm.scripted.chance import order
 
-_SLOT = re.compile(r"\{(\^?)(a:)?([a-z_]+|#\d+-\d+)(?:\.(\d))?\}")
-_START = re.compile(r"(?:^|(?<=[.!?]\s)|(?<=\n))[a-z]")
+_SLOT = re.compile(r"(?:\b([Aa])n? )?\{(\^?)(a:)?([a-z_]+\d?|#\d+-\d+)(?:\.(\d))?\}")
+_START = re.compile(r"(?:^|(?<=[.!?]\s)|(?<=\n))“?[a-z]")
 _SENTENCE = re.compile(r"(?<=[.!?])[”)]?\s+|\n+")
 _AN_SOUND = re.compile(r"(?:[aeiou](?!ne\b|nce\b)|hou?r\b|hour|honest|heir|8|11\b|18\b)", re.I)
 _A_SOUND = re.compile(r"(?:uni(?!n)|use|usu|eu|one|once|ur[ai])", re.I)
@@ -48,17 +48,17 @@ def write(template: str, fill: Fill) -> str:
     """The template with its slots filled, as a clean text."""
 
     def put(found: re.Match[str]) -> str:
-        capital, indefinite, name, nth = found.groups()
+        before, capital, indefinite, name, nth = found.groups()
         word = fill.word(name, int(nth) - 1 if nth else 0)
-        word = article(word) if indefinite else word
-        return word[:1].upper() + word[1:] if capital else word
+        word = article(word) if indefinite or before else word
+        return word[:1].upper() + word[1:] if capital or before == "A" else word
 
     return _START.sub(lambda found: found[0].upper(), _SLOT.sub(put, template))
 
 
 def slots(template: str) -> list[str]:
     """The names of the template's slots."""
-    return [found[3] for found in _SLOT.finditer(template)]
+    return [found[4] for found in _SLOT.finditer(template)]
 
 
 def sentences(text: str) -> list[str]:

@@ -33,7 +33,7 @@ class ScriptedModel:
         intent = plan(stream(turn, "plan"), scene.follows)
         actor = Actor(scene, intent, self._voice(scene.persona), stream(turn, "step", scene.replies))
         calls = actor.calls()
-        if calls and intent.ends_at_once and not actor._left()[len(calls) :] and scene.replies:
+        if calls and intent.ends_at_once and not actor.left()[len(calls) :] and scene.replies:
             calls.append(Call("end_turn", {}))
         key = f"{turn}{scene.replies}"
         return _completion(request, *_reply(scene, calls, intent.says_goodbye, key), key)
@@ -74,9 +74,7 @@ def _completion(request: Request, text: str, calls: tuple[ToolCall, ...], key: s
         "created": 0,
         "model": NAME,
         "system_fingerprint": FINGERPRINT,
-        "choices": [
-            {"index": 0, "message": msgspec.Raw(message), "finish_reason": "tool_calls" if calls else "stop"}
-        ],
+        "choices": [{"index": 0, "message": msgspec.Raw(message), "finish_reason": "tool_calls" if calls else "stop"}],
         "usage": {
             "prompt_tokens": usage.prompt,
             "completion_tokens": usage.completion,

@@ -15,17 +15,17 @@ _LOOKS: tuple[tuple[int, tuple[str, ...]], ...] = (
 )
 _MOODS = ("sunny", "irritable", "weary", "expansive")
 _CHANCES: tuple[tuple[str, float], ...] = (
-    ("comment_on_post", 0.72),
-    ("comment_on_post", 0.22),
-    ("like_post", 0.58),
-    ("like_post", 0.24),
-    ("create_post", 0.63),
+    ("create_post", 0.68),
+    ("comment_on_post", 0.7),
+    ("like_post", 0.55),
+    ("comment_on_post", 0.17),
     ("repost", 0.05),
     ("unlike_post", 0.01),
     ("unfollow_user", 0.02),
     ("mute_user", 0.012),
     ("report_post", 0.012),
     ("update_bio", 0.025),
+    ("like_post", 0.2),
 )
 _MOST_ACTS = 4
 
@@ -63,7 +63,6 @@ def _acts(chance: random.Random, follows: int, deepen: str) -> tuple[str, ...]:
     eager = 0.8 if deepen == "find_post_author" else 0.45 if follows < 2 else 0.0
     if chance.random() < eager:
         wanted.append("follow_user")
-    rare = wanted[5:]
-    wanted = (rare + wanted[: _MOST_ACTS - len(rare)])[:_MOST_ACTS] if len(wanted) > _MOST_ACTS else wanted
+    wanted = wanted[:_MOST_ACTS]
     chance.shuffle(wanted)
     return tuple(wanted) or ("create_post",)

@@ -232,6 +232,8 @@ def _note_people(scene: Scene, value: dict[object, object]) -> None:
     for row in _rows(value, "actions"):
         if by := _handle(row.get("by")):
             scene.followed[by] = True
+        if row.get("did") == "post" and (post := _post({**row, "id": row.get("post_id")})) is not None:
+            scene.posts.setdefault(post.id, post)
     for row in [*_rows(value, "users"), value]:
         by, by_id = _handle(row.get("by")), _id(row.get("by_id")) or _id(row.get("id"))
         if by and by_id:

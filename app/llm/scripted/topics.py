@@ -6,15 +6,168 @@ from functools import lru_cache
 from app.llm.scripted.voices import lexicon
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
-_CLAUSE = re.compile(r"[.,;:!?()\[\]{}<>|/\\\n\"“”„«»…*#=⟦⟧•]+| [–—-] |—|–")
+_CLAUSE = re.compile(r"[.,:](?!\\d)|[;!?()\[\]{}<>|/\\\n\"“”„«»…*#=⟦⟧•]+| [–—-] |—|–")
 _QUOTABLE = re.compile(r"[\w'’%€£-]+(?: [\w'’%€£-]+)*")
-_OPENERS = frozenset("the a an my your our their his her its this that these those no every any all".split())
-_WEAK = frozenset(
-    "the a an and or but nor so of to in on at by for from with as than if that who which is are was were be been has "
-    "have had do does did will would can could should may might must i you he she it we they me him us them my your "
-    "our their his its not no this these those there then because while when into about over under after before".split()
+_OPENERS = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "my",
+        "your",
+        "our",
+        "their",
+        "his",
+        "her",
+        "its",
+        "this",
+        "that",
+        "these",
+        "those",
+        "no",
+        "every",
+        "any",
+        "all",
+    ]
 )
-_HANGING = frozenset("and or but nor so because while when which who that than if as".split())
+_WEAK = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "so",
+        "of",
+        "to",
+        "in",
+        "on",
+        "at",
+        "by",
+        "for",
+        "from",
+        "with",
+        "as",
+        "than",
+        "if",
+        "that",
+        "who",
+        "which",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "has",
+        "have",
+        "had",
+        "do",
+        "does",
+        "did",
+        "will",
+        "would",
+        "can",
+        "could",
+        "should",
+        "may",
+        "might",
+        "must",
+        "i",
+        "you",
+        "he",
+        "she",
+        "you",
+        "it",
+        "we",
+        "they",
+        "me",
+        "him",
+        "us",
+        "them",
+        "my",
+        "your",
+        "our",
+        "their",
+        "his",
+        "its",
+        "not",
+        "no",
+        "this",
+        "these",
+        "those",
+        "there",
+        "then",
+        "because",
+        "while",
+        "when",
+        "into",
+        "about",
+        "over",
+        "under",
+        "after",
+        "before",
+    ]
+)
+_PLAIN = frozenset(
+    [
+        "i",
+        "i’m",
+        "i’ve",
+        "i'm",
+        "we",
+        "it",
+        "it’s",
+        "he",
+        "she",
+        "you",
+        "they",
+        "there",
+        "hi",
+        "hello",
+        "good",
+        "on",
+        "in",
+        "that",
+        "that’s",
+        "is",
+        "are",
+        "was",
+        "for",
+        "by",
+        "of",
+        "to",
+        "with",
+        "at",
+        "from",
+        "before",
+    ]
+)
+_VERBS = frozenset(
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "had",
+        "do",
+        "does",
+        "did",
+        "be",
+        "been",
+        "will",
+        "would",
+        "can",
+        "could",
+    ]
+)
+_HANGING = frozenset(
+    ["and", "or", "but", "nor", "so", "because", "while", "when", "which", "who", "that", "than", "if", "as"]
+)
 
 
 @lru_cache(maxsize=8_192)
@@ -36,10 +189,23 @@ def topics(text: str) -> tuple[tuple[str, str], ...]:
 def quotes(text: str) -> tuple[str, ...]:
     """Stretches of two to six words of a text that can stand between quotation marks, the roundest first."""
     clauses = [" ".join(clause.split()) for clause in _CLAUSE.split(text)]
-    usable = [clause for clause in clauses if _QUOTABLE.fullmatch(clause)]
+    usable = [clause for clause in clauses if _QUOTABLE.fullmatch(clause) and not clause.isupper()]
     whole = [clause for clause in usable if _round(clause.split())]
     tails = [tail for clause in usable if (tail := _tail(clause.split()))]
-    return tuple(dict.fromkeys(whole + tails))
+    ranked = sorted(dict.fromkeys(whole + tails), key=_dullness)
+    return tuple(quote for quote in ranked if _dullness(quote) <= _dullness(ranked[0]) + 0.9)
+
+
+def _dullness(quote: str) -> float:
+    """Low for what is a pleasure to have quoted back: things rather than greetings and half sentences."""
+    words = quote.lower().split()
+    strong = sum(word not in _WEAK for word in words)
+    return (
+        2.0 * (words[0].split("’")[0] in _PLAIN)
+        - 0.5 * (words[0] in _OPENERS)
+        - 0.4 * min(strong, 3)
+        + 0.5 * (len(words) < 3)
+    )
 
 
 def _round(words: list[str]) -> bool:
@@ -49,7 +215,7 @@ def _round(words: list[str]) -> bool:
 
 
 def _clean_ends(words: list[str]) -> bool:
-    return words[0].lower() not in _HANGING and words[-1].lower() not in _WEAK
+    return words[0].lower() not in _HANGING | _VERBS and words[-1].lower() not in _WEAK
 
 
 def _tail(words: list[str]) -> str:

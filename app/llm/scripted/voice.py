@@ -23,7 +23,7 @@ class Voice:
     def post(self, written: int, about: Post | None, heard: str) -> dict[str, object]:
         """The arguments of the next create_post, taking up `about` if given."""
         for attempt in range(_TRIES):
-            text = self._post(written + attempt * len(self.bank.posts), about)
+            text = self._post(written + attempt * (len(self.bank.posts) + len(self.bank.callbacks)), about)
             if not _said(text, heard):
                 break
         title, mark, body = text.rpartition(TITLE_MARK)
@@ -57,32 +57,37 @@ class Voice:
         return any(topic in self.bank.stances for topic, _ in topics(post.text)[:2])
 
     def _post(self, index: int, about: Post | None) -> str:
-        if about and (words := self._occasion(about, index)):
-            return self._write(self._pick("callbacks", self.bank.callbacks, index), index, words)
         if index == 0 and self.bank.hellos:
-            return self._write(self.bank.hellos[order(f"{self.key}/hellos", len(self.bank.hellos))[0]], index)
-        places = spread(f"{self.key}/posts", self.bank.forms)
-        return self._write(self.bank.posts[places[index % len(places)]], index)
+            return self._write(self._pick("hellos", self.bank.hellos, 0), index)
+        places = spread(f"{self.key}/posts", self.bank.forms + ("callback",) * len(self.bank.callbacks))
+        place, last = places[index % len(places)], len(self.bank.posts)
+        words = self._occasion(about, index) if about and place >= last else {}
+        template = self.bank.callbacks[place - last] if words else self.bank.posts[place % last]
+        return self._write(template, index, words)
 
     def _comment(self, on: Post | Remark, mood: str, index: int) -> str:
         words = self._occasion(on, index)
-        line = self._stance(on, index, words)
         shape = _SHAPES[order(f"{self.key}/shapes", len(_SHAPES))[index % len(_SHAPES)]]
-        if not words or (line and shape == "stance"):
-            return f"@{on.by} {line}"
+        hooked = bool(words) and shape != "stance"
+        line = self._stance(on, index, words, widely=hooked)
+        if not hooked:
+            return line if f"@{on.by}" in line else f"@{on.by} {line}"
         hook = self._write(self._pick(mood, self._hooks(mood), index), index, words)
-        return hook if shape == "hook" or not line else f"{hook} {line}"
+        return hook if shape == "hook" else f"{hook} {line.replace(f', @{on.by}', '')}"
 
     def _hooks(self, mood: str) -> tuple[str, ...]:
         return {"agree": self.bank.agree, "needle": self.bank.needle}.get(mood, self.bank.muse)
 
-    def _stance(self, on: Post | Remark, index: int, words: dict[str, str]) -> str:
-        known = [(topic, word) for topic, word in topics(on.text)[:2] if topic in self.bank.stances]
-        topic, word = known[0] if known else ("any", "")
-        lines = self.bank.stances.get(topic, ())
-        if not lines:
-            return ""
-        return self._write(self._pick(topic, lines, index), index + 7, {**words, "author": f"@{on.by}", "word": word})
+    def _stance(self, on: Post | Remark, index: int, words: dict[str, str], widely: bool) -> str:
+        """What the persona thinks of the topic; `widely` also what it thinks of everything."""
+        known = [topic for topic, _ in topics(on.text)[:2] if topic in self.bank.stances]
+        lines = (() if widely else self._due(known, index)) or self._due([*known, "any"], index)
+        return self._write(self._pick("/".join(known), lines, index // 3), index + 7, {**words, "author": f"@{on.by}"})
+
+    def _due(self, about: list[str], index: int) -> tuple[str, ...]:
+        """The lines whose turn it is: a third of them, so that a line meets the same fillers 33 comments apart."""
+        stances = self.bank.stances
+        return tuple(line for topic in about for place, line in enumerate(stances[topic]) if (place + index) % 3 == 0)
 
     def _occasion(self, on: Post | Remark, index: int) -> dict[str, str]:
         """The author and a quotation; empty where nothing can be quoted."""

@@ -86,5 +86,5 @@ def _bank(data: dict[str, Any]) -> Bank:
         foils=frozenset(data["foils"]),
         warm=frozenset(data["warm"]),
         cold=frozenset(data["cold"]),
-        lists=strings(data["lists"]),
+        lists=strings(load("common")["lists"] | data["lists"]),
     )

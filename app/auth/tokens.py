@@ -1,0 +1,69 @@
+"""Access tokens (JWT, HS256 only) and single-use tokens (random, kept as their SHA-256)."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jose import JWTError, jwt
+
+from app.errors import Unauthorized
+
+ALGORITHM = "HS256"
+ISSUER = "simfeed"
+AUDIENCE = "simfeed-api"
+LEEWAY_SECONDS = 30
+TOKEN_MAX = 4_096
+REQUIRED = ("exp", "iat", "sub", "aud", "iss", "jti")
+OPTIONS: dict[str, Any] = {"leeway": LEEWAY_SECONDS, **{f"require_{claim}": True for claim in REQUIRED}}
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Who a token is for, and the session it hangs on."""
+
+    admin_id: int
+    jti: str
+
+
+def new_jti() -> str:
+    return secrets.token_urlsafe(16)
+
+
+def sign(secret: str, *, admin_id: int, jti: str, issued: datetime, expires: datetime) -> str:
+    """An access token."""
+    claims = {
+        "sub": str(admin_id),
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": int(issued.timestamp()),
+        "exp": int(expires.timestamp()),
+        "jti": jti,
+    }
+    return str(jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"typ": "JWT"}))
+
+
+def check(secret: str, token: str) -> Claims:
+    """What a token says, if it is one of ours.
+
+    Raises:
+        Unauthorized: it is not, or it has expired.
+    """
+    try:
+        if len(token) > TOKEN_MAX or jwt.get_unverified_header(token) != {"alg": ALGORITHM, "typ": "JWT"}:
+            raise Unauthorized("the access token is not valid")
+        claims = jwt.decode(token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=OPTIONS)
+        return Claims(int(claims["sub"]), str(claims["jti"]))
+    except (JWTError, ValueError, TypeError, KeyError, RecursionError):
+        raise Unauthorized("the access token is not valid or has expired: sign in again") from None
+
+
+def new_token(prefix: str) -> str:
+    """A single-use token of 32 random bytes; the prefix tells what it is for."""
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a single-use token."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()

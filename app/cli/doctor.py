@@ -1,0 +1,127 @@
+"""`simfeed doctor`: what is wrong, and how to mend it."""
+
+import asyncio
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+import typer
+
+from app.cli.common import EXIT_FAILED, Home, Json, go, settings_for, show_json, table
+from app.db import migrate
+from app.db.engine import plain_url
+from app.errors import AppError
+from app.llm.gateway import Gateway, endpoint
+from app.llm.model import Request, encode_message
+from app.llm.pricing import SCRIPTED, price
+from app.settings import Settings
+
+DISK_LEAST = 512 * 1024**2
+SKEW_MOST = 5.0
+POSTGRES_LEAST = 150000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at; `mend` says what to do when it is not ok."""
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def doctor(home: Home = None, json: Json = False) -> None:
+    """\b
+    Examples:
+      simfeed doctor
+      simfeed doctor --json
+
+    Look at settings, database, migrations, model provider, clock and disk; say what is wrong and how to mend it.
+    """
+    checks = _settings_and_more(home)
+    if json:
+        show_json([asdict(check) for check in checks])
+    else:
+        rows: list[tuple[object, ...]] = [
+            (c.what, "ok" if c.ok else "WRONG", c.found, "" if c.ok else c.mend) for c in checks
+        ]
+        table("", "what", "", "found", "how to mend it", rows=rows, empty="")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _settings_and_more(home: Home) -> list[Check]:
+    try:
+        settings = settings_for(home)
+    except AppError as error:
+        return [Check("settings", False, error.detail, "set the variable as it says")]
+    checks = [Check("settings", True, f"model {settings.simfeed_model}"), _disk(settings)]
+    try:
+        with migrate.open_home_url(settings) as url:
+            checks += go(_database(url))
+    except AppError as error:
+        checks.append(Check("database", False, error.detail, "is the server up, and DATABASE_URL right?"))
+    return [*checks, go(_provider(settings))]
+
+
+def _disk(settings: Settings) -> Check:
+    place = settings.simfeed_home.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    return Check("disk", free >= DISK_LEAST, f"{free / 1024**3:.1f} GiB free at {place}", "free some space")
+
+
+async def _database(url: str) -> list[Check]:
+    try:
+        connection = await asyncpg.connect(plain_url(url), timeout=10)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        return [Check("database", False, str(error), "is the server up, and DATABASE_URL right?")]
+    try:
+        version = await connection.fetchval("SHOW server_version_num")
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    finally:
+        await connection.close()
+    skew = abs((datetime.now(UTC) - now).total_seconds())
+    return [
+        Check(
+            "database",
+            int(version) >= POSTGRES_LEAST,
+            f"PostgreSQL {int(version) // 10000}",
+            "use PostgreSQL 15 or later",
+        ),
+        await _schema(url),
+        Check("clock", skew <= SKEW_MOST, f"{skew:.1f} s from the database's", "set this machine's clock (NTP)"),
+    ]
+
+
+async def _schema(url: str) -> Check:
+    try:
+        state = await migrate.status(url)
+    except AppError as error:
+        return Check("migrations", False, error.detail, "install the newer Sim-Feed")
+    found = f"{len(state.pending)} pending" if state.pending else f"up to date ({state.head})"
+    return Check("migrations", not state.pending, found, "run `simfeed db migrate`")
+
+
+async def _provider(settings: Settings) -> Check:
+    model = settings.simfeed_model
+    if model == SCRIPTED:
+        return Check("model", True, "offline model, no language model")
+    try:
+        where = endpoint(settings, model)
+    except AppError as error:
+        return Check("model", False, error.detail, "set the key, or choose another --model")
+    gateway = Gateway(settings)
+    try:
+        asked = Request(model, (encode_message("user", "Say ok."),), max_tokens=16)
+        answer = await asyncio.wait_for(gateway.complete(asked), settings.model_timeout * 4)
+    finally:
+        await gateway.aclose()
+    priced = "" if price(model) is not None else "; its price is not known, costs will say so"
+    mend = {"auth": "check the key", "quota": "check the account's balance", "config": "check the model's name and URL"}
+    ok = answer.status in ("ok", "length")
+    found = f"{model} at {where.base_url}: {answer.status} {answer.detail}{priced}"
+    return Check("model", ok, found, mend.get(answer.status, "is the provider up?"))

@@ -1,0 +1,92 @@
+"""`simfeed models`: which models there are, and whether one calls tools as asked."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
+from app.llm.conformance import check as check_model
+from app.llm.gateway import Gateway, endpoint
+from app.llm.pricing import SCRIPTED, providers
+from app.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="\b\nExamples:\n  simfeed models list\n  simfeed models check gpt-4o-mini\n  simfeed models check ollama/qwen3:8b\n\n"
+    "Which models there are, and whether one calls tools as asked.",
+)
+
+
+@app.command("list")
+def list_(home: Home = None, json: Json = False) -> None:
+    """\b
+    Examples:
+      simfeed models list
+
+    The presets, whether their keys are set, and the prices known (US dollars a million tokens: prompt, cached, written).
+    """
+    settings = settings_for(home)
+    found = [{"preset": SCRIPTED, "base_url": "", "key": "", "ready": True, "prices": {}}]
+    for provider in providers().values():
+        ready = not provider.key or bool(getattr(settings, provider.key.lower(), None))
+        prices = {name: [p.prompt, p.cached, p.completion] for name, p in provider.prices.items()}
+        found.append(
+            {
+                "preset": provider.name,
+                "base_url": provider.base_url,
+                "key": provider.key,
+                "ready": ready,
+                "prices": prices,
+            }
+        )
+    if json:
+        show_json(found)
+        return
+    rows: list[tuple[object, ...]] = []
+    for entry in found:
+        state = "ready" if entry["ready"] else f"set {entry['key']}"
+        prices = entry["prices"]
+        shown = (
+            "; ".join(f"{name} {'/'.join(map(str, p))}" for name, p in prices.items())
+            if isinstance(prices, dict)
+            else ""
+        )
+        rows.append((entry["preset"], state, entry["base_url"] or "offline model, no language model", shown))
+    table("", "preset", "state", "where", "prices", rows=rows, empty="")
+
+
+@app.command("check")
+def check(
+    model: Annotated[str, typer.Argument(help="A model, as NAME or PRESET/NAME.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed models check gpt-4o-mini
+      simfeed models check scripted
+
+    Ask a model to call tools, and say what it did: four short calls, which cost what they cost.
+    """
+    settings = settings_for(home)
+    if model != SCRIPTED:
+        endpoint(settings, model)
+    found = go(_check(settings, model))
+    if json:
+        show_json(found)
+    else:
+        rows: list[tuple[object, ...]] = [(f["check"], "ok" if f["ok"] else "no", f["detail"]) for f in found]
+        table(model, "check", "result", "detail", rows=rows, empty="")
+        if not all(f["ok"] for f in found):
+            err.print("A model without function calling can play with --tool-mode json.", markup=False)
+    if not all(f["ok"] for f in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _check(settings: Settings, model: str) -> list[dict[str, Any]]:
+    gateway = Gateway(settings)
+    try:
+        return [dict(found) for found in await check_model(gateway, model)]
+    finally:
+        await gateway.aclose()

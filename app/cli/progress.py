@@ -1,0 +1,47 @@
+"""Plays a cycle with a progress bar on stderr, and sums it up."""
+
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.agent.turn import Mind
+from app.cli.common import err
+from app.settings import Settings
+from app.venues.feed import play_cycle
+from app.venues.run import TURNS, TurnEnd
+
+
+async def play(mind: Mind, settings: Settings, run_id: int, *, title: str) -> str | None:
+    """Play a cycle and return its state; silent where stderr is no terminal."""
+    run = await mind.database.fetchrow(TURNS["run"], run_id)
+    total = run["turns_total"] if run is not None else 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=total, note="")
+        failed = 0
+
+        def on_end(end: TurnEnd) -> None:
+            nonlocal failed
+            failed += end.state == "failed"
+            bar.update(task, advance=1, note=f"{failed} failed ({end.reason})" if failed else "")
+
+        return await play_cycle(mind, settings, run_id, on_end=on_end)
+
+
+async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
+    """A run in figures: turns by state, actions by kind and outcome, tokens, cost in US dollars."""
+    database = mind.database
+    run = await database.fetchrow(TURNS["run"], run_id)
+    usage = await database.fetchrow(TURNS["run_usage"], run_id)
+    turns = await database.fetch(TURNS["turn_states"], run_id)
+    actions = await database.fetch(TURNS["action_counts"], run_id)
+    assert run is not None  # noqa: S101 - the caller has just played it
+    assert usage is not None  # noqa: S101 - an aggregate always gives a row
+    return {
+        "run": run_id,
+        "state": run["state"],
+        "turns": {"total": run["turns_total"], "ended": [dict(row) for row in turns]},
+        "actions": [dict(row) for row in actions],
+        "refused": sum(row["times"] for row in actions if row["outcome"] == "refused"),
+        **dict(usage),
+    }

@@ -1,0 +1,197 @@
+"""`simfeed run`, `runs` and `trace`: a cycle now, and what became of earlier ones."""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from app.cli.common import EXIT_FAILED, Home, Json, err, go, minded, opened, out, settings_for, show_json, table
+from app.cli.progress import play, summary
+from app.errors import NotFound
+from app.ledger import transcript
+from app.llm.gateway import endpoint
+from app.llm.model import read_reply
+from app.llm.pricing import SCRIPTED
+from app.settings import Settings
+from app.venues.feed import open_cycle
+from app.venues.run import TURNS
+from app.world.text import INT64_MAX
+
+
+def run(
+    model: Annotated[str | None, typer.Option(help="Model of personas that name none.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Order, waking and the offline model.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed run
+      simfeed run --seed 7 --json
+      OPENAI_API_KEY=… simfeed run --model gpt-4o-mini
+
+    Play one cycle now: every persona that wakes has one turn.
+    """
+    settings = settings_for(home, simfeed_model=model)
+    if settings.simfeed_model != SCRIPTED:
+        endpoint(settings, settings.simfeed_model)
+    result = go(_run(settings, seed))
+    if json:
+        show_json(result)
+    else:
+        _show_summary(result)
+    if result["state"] == "failed":
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _run(settings: Settings, seed: int | None) -> dict[str, Any]:
+    async with opened(settings) as database, minded(settings, database) as mind:
+        run_id = await open_cycle(mind, settings, seed=seed)
+        assert run_id is not None  # noqa: S101 - a slot of its own is never taken
+        await play(mind, settings, run_id, title=f"Run {run_id}")
+        return await summary(mind, run_id)
+
+
+def _show_summary(result: dict[str, Any]) -> None:
+    if not result["turns"]["total"]:
+        err.print("Nobody woke: there is no active persona. `simfeed personas add` or `import` makes some.")
+        return
+    turns = [(f"turns {row['state']}", row["turns"], row["reason"]) for row in result["turns"]["ended"]]
+    actions = [(row["name"], row["times"], row["outcome"]) for row in result["actions"]]
+    dollars = f"${result['cost_usd']:.4f}" + (
+        f" and {result['unpriced']} calls of unknown price" * bool(result["unpriced"])
+    )
+    tokens = f"{result['prompt_tokens']:,} prompt ({result['cached_tokens']:,} cached), {result['completion_tokens']:,} written"
+    totals = [
+        ("model calls", result["calls"], f"{result['failed_calls']} failed"),
+        ("tokens", tokens, ""),
+        ("cost", dollars, ""),
+    ]
+    rows: list[tuple[object, ...]] = [*turns, *actions, ("refused", result["refused"], ""), *totals]
+    table(f"Run {result['run']}: {result['state']}", "what", "how many", "how", rows=rows, empty="")
+    err.print(f"simfeed trace {result['run']} shows who did what.", markup=False)
+
+
+def runs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed runs
+      simfeed runs --limit 100 --json
+
+    List the newest runs.
+    """
+
+    async def read() -> list[dict[str, Any]]:
+        async with opened(settings_for(home)) as database:
+            return [dict(row) for row in await database.fetch(TURNS["runs"], INT64_MAX, limit)]
+
+    rows = go(read())
+    if json:
+        show_json(rows)
+        return
+    cells: list[tuple[object, ...]] = [
+        (r["id"], r["venue"], r["state"], r["turns_total"], r["started_at"], r["ended_at"], r["slot"]) for r in rows
+    ]
+    table(
+        "",
+        "run",
+        "venue",
+        "state",
+        "turns",
+        "started",
+        "ended",
+        "slot",
+        rows=cells,
+        empty="No runs yet: `simfeed run`.",
+    )
+
+
+def trace(
+    number: Annotated[int, typer.Argument(min=1, max=INT64_MAX, help="A run's number, or with --turn a turn's.")],
+    turn: Annotated[bool, typer.Option("--turn", help="NUMBER is a turn's, not a run's.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed trace 1           the turns of run 1
+      simfeed trace --turn 17   everything said and done in turn 17
+
+    Read what personas were told, thought and did.
+    """
+    found = go(_read_turn(settings_for(home), number) if turn else _read_run(settings_for(home), number))
+    if json:
+        show_json(found)
+    elif turn:
+        _show_turn(found)
+    else:
+        _show_run(found)
+
+
+async def _read_run(settings: Settings, run_id: int) -> dict[str, Any]:
+    async with opened(settings) as database:
+        found = await database.fetchrow(TURNS["run"], run_id)
+        if found is None:
+            raise NotFound(f"no run has the number {run_id}: `simfeed runs` lists them")
+        turns = await database.fetch(TURNS["run_turns"], run_id)
+        return {**dict(found), "turns": [dict(row) for row in turns]}
+
+
+async def _read_turn(settings: Settings, turn_id: int) -> dict[str, Any]:
+    async with opened(settings) as database:
+        found = await database.fetchrow(TURNS["turn"], turn_id)
+        if found is None:
+            raise NotFound(f"no turn has the number {turn_id}: `simfeed trace RUN` lists a run's")
+        calls = await database.fetch(TURNS["turn_calls"], turn_id)
+        actions = await database.fetch(TURNS["turn_actions"], turn_id)
+    return {**dict(found), "steps": [_step(call, actions) for call in calls]}
+
+
+def _step(call: Any, actions: list[Any]) -> dict[str, Any]:
+    skip = {"told", "reply", "response", "options", "tools_sha256"}
+    return {
+        **{name: value for name, value in dict(call).items() if name not in skip},
+        "told": [msgspec.json.decode(message) for message in transcript.told(call)],
+        "said": read_reply(call["status"], call["reply"]).text,
+        "actions": [dict(action) for action in actions if action["step"] == call["step"]],
+    }
+
+
+def _show_run(found: dict[str, Any]) -> None:
+    rows: list[tuple[object, ...]] = [
+        (t["id"], f"@{t['username']}", t["state"], t["reason"], t["steps"], t["started_at"], t["ended_at"])
+        for t in found["turns"]
+    ]
+    title = f"Run {found['id']} ({found['venue']}): {found['state']}"
+    table(title, "turn", "persona", "state", "reason", "steps", "started", "ended", rows=rows, empty="Nobody woke.")
+    if rows:
+        err.print(f"simfeed trace --turn {rows[0][0]} reads one.", markup=False)
+
+
+def _show_turn(found: dict[str, Any]) -> None:
+    ended = f"{found['state']} ({found['reason']})" if found["reason"] else found["state"]
+    out.print(f"Turn {found['id']} of run {found['run_id']}: @{found['username']}, {ended}", markup=False, style="bold")
+    for step in found["steps"]:
+        for message in step["told"]:
+            out.print(f"\n  {message['role']}", style="cyan", markup=False)
+            out.print(_indented(str(message.get("content") or "")), markup=False, highlight=False)
+        cost = "price unknown" if step["cost_usd"] is None else f"${step['cost_usd']:.6f}"
+        facts = f"{step['prompt_tokens']}+{step['completion_tokens']} tokens, {cost}, {step['latency_ms']} ms"
+        out.print(
+            f"\n  step {step['step']}: {step['model_returned']}, {step['status']}, {facts}", style="green", markup=False
+        )
+        if step["detail"] or step["said"]:
+            out.print(_indented(step["detail"] or step["said"]), markup=False, highlight=False)
+        for action in step["actions"]:
+            made = f" #{action['object_id']}" if action["object_id"] is not None else ""
+            why = f": {action['detail']}" if action["detail"] else ""
+            line = f"{action['name']} {action['arguments']} → {action['outcome']}{made}{why}"
+            out.print(_indented(line), markup=False, highlight=False)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,225 @@
+"""What answers look like, for the OpenAPI document and its clients."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NOW = "2026-11-21T04:12:00Z"
+
+
+class PostOut(BaseModel):
+    """A post. `repost_of` names the post that this one shares; `body` is then the shared text."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": 7,
+                "title": None,
+                "body": "I have formed a working group on working groups.",
+                "author_id": 3,
+                "author_username": "max_vantage",
+                "author_display_name": "Max Vantage",
+                "author_departed": False,
+                "likes_count": 2,
+                "comments_count": 1,
+                "reposts_count": 0,
+                "created_at": NOW,
+                "repost_of": None,
+                "repost_of_username": None,
+            }
+        }
+    )
+
+    id: int
+    title: str | None
+    body: str
+    author_id: int
+    author_username: str
+    author_display_name: str | None
+    author_departed: bool
+    likes_count: int
+    comments_count: int
+    reposts_count: int
+    created_at: datetime
+    repost_of: int | None
+    repost_of_username: str | None
+
+
+class PostsFound(BaseModel):
+    """A page of posts; `next_cursor` leads to the next one, and is null on the last."""
+
+    status: Literal["OK"]
+    posts_found: list[PostOut]
+    next_cursor: str | None
+
+
+class FeedPage(BaseModel):
+    """A page of a feed."""
+
+    data: list[PostOut]
+    next_cursor: str | None
+    has_more: bool
+
+
+class CommentOut(BaseModel):
+    id: int
+    post_id: int
+    body: str
+    author_id: int
+    author_username: str
+    created_at: datetime
+
+
+class PostDetail(PostOut):
+    """A post with its newest comments."""
+
+    comments: list[CommentOut]
+
+
+class PersonaPublic(BaseModel):
+    """A persona as everybody sees it. A departed one keeps its history."""
+
+    persona_id: int
+    username: str
+    display_name: str | None
+    bio: str
+    role: str | None
+    leaning: str | None
+    status: Literal["active", "paused", "departed"]
+    posts_count: int
+    comments_count: int
+    followers_count: int
+    following_count: int
+    created_at: datetime
+
+
+class PersonaAdmin(PersonaPublic):
+    """A persona with all that its admins may know."""
+
+    description: str
+    traits: list[str]
+    goals: list[str]
+    style: str | None
+    interests: list[str]
+    demographics: dict[str, Any]
+    fragments: list[str]
+    model: str | None
+    temperature: float | None
+    activity: float
+
+
+class PersonaCreated(BaseModel):
+    message: str
+    persona_id: int
+    username: str
+    persona: PersonaAdmin
+
+
+class FollowOut(BaseModel):
+    """`follower` follows `followed`."""
+
+    id: int
+    follower: int
+    followed: int
+    created_at: datetime
+
+
+class AdminInfoOut(BaseModel):
+    id: int
+    username: str
+    email: str
+    created_at: datetime
+
+
+class Registered(BaseModel):
+    message: str
+    admin_info: AdminInfoOut
+
+
+class AccessToken(BaseModel):
+    access_token: str
+    token_type: Literal["bearer"]
+    expires_at: datetime
+
+
+class InvitationMade(BaseModel):
+    """The token is shown here, once."""
+
+    id: int
+    email: str
+    invite_token: str
+    expires_at: datetime
+
+
+class InvitationOut(BaseModel):
+    id: int
+    email: str
+    invited_by: str | None
+    state: Literal["open", "accepted", "revoked", "expired"]
+    created_at: datetime
+    expires_at: datetime
+
+
+class IntervalOut(BaseModel):
+    """Minutes between cycles, and when the next begins."""
+
+    interval: float
+    next_tick: datetime | None
+    skipped: int
+
+
+class Root(BaseModel):
+    message: str
+    status: Literal["OK"]
+    version: str
+    endpoints: dict[str, str]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
+    checks: dict[str, str]
+
+
+class FieldProblem(BaseModel):
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(examples=["no persona has the id 99"])
+    instance: str
+    errors: list[FieldProblem] = []
+
+
+_TITLES = {
+    400: "The body is not valid JSON.",
+    401: "Not signed in.",
+    403: "Not allowed.",
+    404: "There is no such thing.",
+    409: "It exists already.",
+    413: "The body is larger than 256 KB.",
+    414: "The query string is too long.",
+    415: "The body is not JSON.",
+    408: "The body came too slowly.",
+    422: "The input is wrong; `errors` says where.",
+    429: "Too many requests; see `Retry-After`.",
+    503: "The database is away; see `Retry-After`.",
+}
+
+
+def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The errors a route can answer with, for its OpenAPI entry; `body` adds those of a request body."""
+    all_of = {*statuses, 414, 422, 429, 503, *((400, 408, 413, 415) if body else ())}
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _TITLES[status], "content": content} for status in sorted(all_of)}

@@ -1,0 +1,79 @@
+"""The web application: routes, errors, edge."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
+
+from app.settings import Settings
+from app.web import errors
+from app.web.api import auths, feed, health, personas, scheduler
+from app.web.api.schemas import Problem, Root, problems
+from app.web.cached import answer
+from app.web.edge import Edge
+
+VERSION = version("simfeed")
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+DESCRIPTION = "A social network whose members are personas played by a language model."
+
+
+def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
+    """The application; `lifespan` opens and closes what it serves."""
+    app = FastAPI(
+        title="Sim-Feed",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    _root(app)
+    for module in (feed, auths, personas, scheduler, health):
+        app.include_router(module.router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "HEAD"],
+        expose_headers=["Link", "ETag", "X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+        max_age=600,
+    )
+    app.add_middleware(Edge, settings=settings)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _root(app: FastAPI) -> None:
+    @app.get("/", operation_id="root", response_model=Root, responses=problems(), tags=["feed"])
+    async def root(request: Request) -> Response:
+        """What this is, and what there is to ask it."""
+        content = {"message": "Welcome to Sim-Feed", "status": "OK", "version": VERSION, "endpoints": endpoints(app)}
+        return answer(request, content)
+
+
+def endpoints(app: FastAPI) -> dict[str, str]:
+    """Each route and what it does, in a line."""
+    return {
+        f"{method.upper()} {path}": operation.get("description", "").split("\n")[0]
+        for path, operations in app.openapi()["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = schema["components"]["schemas"]
+        schemas |= Problem.model_json_schema(ref_template="#/components/schemas/{model}")["$defs"]
+        schemas["Problem"] = {
+            k: v
+            for k, v in Problem.model_json_schema(ref_template="#/components/schemas/{model}").items()
+            if k != "$defs"
+        }
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,58 @@
+"""What routes are handed: the house they serve, and who is asking."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from app.agent.turn import Mind
+from app.auth.admins import AdminInfo, signed_in
+from app.db.engine import Database
+from app.errors import Unauthorized
+from app.scheduler import Scheduler
+from app.settings import Settings
+
+
+@dataclass
+class House:
+    """Everything a running server holds open."""
+
+    settings: Settings
+    database: Database
+    mind: Mind
+    scheduler: Scheduler
+
+    @property
+    def secret(self) -> str:
+        return self.settings.secret_key.get_secret_value()
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """An admin and the session of the request."""
+
+    admin: AdminInfo
+    jti: str
+
+
+_bearer = OAuth2PasswordBearer(tokenUrl="auths/login", auto_error=False)
+
+
+def house(request: Request) -> House:
+    found = request.app.state.house
+    assert isinstance(found, House)  # noqa: S101 - the lifespan has set it
+    return found
+
+
+async def signed_in_admin(
+    given: Annotated[House, Depends(house)], token: Annotated[str | None, Depends(_bearer)]
+) -> SignedIn:
+    if not token:
+        raise Unauthorized("sign in first: send `Authorization: Bearer` with the access_token of POST /auths/login")
+    admin, jti = await signed_in(given.database, given.secret, token)
+    return SignedIn(admin, jti)
+
+
+TheHouse = Annotated[House, Depends(house)]
+TheAdmin = Annotated[SignedIn, Depends(signed_in_admin)]

@@ -1,0 +1,99 @@
+"""One shape for every error: RFC 9457 problem details."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.db.engine import explain
+from app.errors import AppError, FieldError
+
+PROBLEM = "application/problem+json"
+log = structlog.get_logger()
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    request_id: str,
+    errors: tuple[FieldError, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """A problem answer. `instance` names this one occurrence, as it stands in the log."""
+    body: dict[str, Any] = {
+        "type": f"/docs/errors#{status}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:simfeed:request:{request_id}",
+    }
+    if errors:
+        body["errors"] = [{"pointer": e.pointer, "code": e.code, "message": e.message} for e in errors]
+    return Response(msgspec.json.encode(body), status, headers, PROBLEM)
+
+
+def _id(request: Request) -> str:
+    return str(request.scope.get("request_id", "-"))
+
+
+def _of(request: Request, error: AppError) -> Response:
+    return problem(
+        error.status,
+        error.title,
+        error.detail,
+        request_id=_id(request),
+        errors=error.errors,
+        headers=error.headers,
+    )
+
+
+def _pointer(location: tuple[Any, ...]) -> str:
+    where, *rest = location
+    return "/" + "/".join(map(str, rest)) if where == "body" else str(rest[0] if rest else where)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for nothing else
+    errors = tuple(
+        FieldError(_pointer(e["loc"]), str(e["type"]), str(e["msg"]).removeprefix("Value error, "))
+        for e in error.errors()[:20]
+    )
+    detail = "; ".join(f"{e.pointer.removeprefix('/') or 'body'}: {e.message}" for e in errors[:5])
+    return problem(422, "Invalid input", detail, request_id=_id(request), errors=errors)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for nothing else
+    title = HTTPStatus(error.status_code).phrase
+    detail = {
+        404: f"there is nothing at {request.url.path[:200]}",
+        405: f"{request.method[:20]} is not possible here",
+    }.get(error.status_code, str(error.detail))
+    return problem(error.status_code, title, detail, request_id=_id(request), headers=dict(error.headers or {}))
+
+
+def _app(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)  # noqa: S101 - the handler is registered for nothing else
+    return _of(request, error)
+
+
+def unexpected(error: Exception, request_id: str) -> Response:
+    """What an exception nobody caught becomes: a database that is away is 503, all else is our bug and 500."""
+    if (known := explain(error)) is not None:
+        log.warning("database trouble", error=type(error).__name__, request_id=request_id)
+        return problem(known.status, known.title, known.detail, request_id=request_id, headers=known.headers)
+    log.exception("bug", request_id=request_id, exc_info=error)
+    return problem(500, "Internal error", "something went wrong here; it has been logged", request_id=request_id)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(AppError, _app)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
