@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     )
     scheduler_enabled: bool = Field(True, description="Whether this server's scheduler wakes the personas.")
 
-    simfeed_model: str = Field("scripted", description="Model of personas that name none: a model name or `PRESET/NAME`.")
+    simfeed_model: str = Field(
+        "scripted", description="Model of personas that name none: a model name or `PRESET/NAME`."
+    )
     tool_mode: Literal["native", "json"] = Field(
         "native", description="How a model acts: by function calls, or by strict JSON answers where it has none."
     )
@@ -56,7 +58,9 @@ class Settings(BaseSettings):
     max_concurrent_turns: int = Field(64, ge=1, le=10_000, description="Turns that are under way at once.")
     result_tokens: int = Field(400, ge=50, le=20_000, description="Tokens a reading action may return.")
 
-    rate_limit_per_minute: int = Field(6_000, ge=0, description="Requests a minute for one client address; 0: no limit.")
+    rate_limit_per_minute: int = Field(
+        6_000, ge=0, description="Requests a minute for one client address; 0: no limit."
+    )
     login_attempts_per_ip: int = Field(25, ge=1, description="Sign-in attempts in 5 minutes from one address.")
     login_attempts_per_account: int = Field(25, ge=1, description="Failed sign-ins in an hour for one account.")
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -1,4 +1,4 @@
-"""Runs the revisions: over a connection handed in by `app.db.migrate`, or one to DATABASE_URL (or the embedded server)."""
+"""Runs the revisions: over a connection that `app.db.migrate` hands in, or one of its own to the home world."""
 
 import asyncio
 

@@ -70,4 +70,4 @@ RETURNING attempts, ceil(extract(epoch FROM window_start) + $2::int - extract(ep
 DELETE FROM login_attempts WHERE key = $1 OR window_start < now() - interval '1 day'
 
 -- name: audit  What an admin did.
-INSERT INTO audit (admin_id, action, object, detail) VALUES ($1, $2, $3, $4)
+INSERT INTO audit (admin_id, action, subject, detail) VALUES ($1, $2, $3, $4)

@@ -50,7 +50,7 @@ def docker_answers() -> bool:
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
-    """A PostgreSQL server: TEST_DATABASE_URL, else a container, else the embedded one (in memory where there is room)."""
+    """A PostgreSQL server: TEST_DATABASE_URL, else a container, else the embedded one, in memory if there is room."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
     elif docker_answers():

@@ -11,7 +11,8 @@ from app.db.engine import plain_url
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help='\b\nExamples:\n  simfeed db migrate\n  simfeed db status\n  psql "$(simfeed db url)"\n\nThe database and its schema.',
+    help='\b\nExamples:\n  simfeed db migrate\n  simfeed db status\n  psql "$(simfeed db url)"\n\n'
+    "The database and its schema.",
 )
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 

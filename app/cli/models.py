@@ -13,8 +13,8 @@ from app.settings import Settings
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="\b\nExamples:\n  simfeed models list\n  simfeed models check gpt-4o-mini\n  simfeed models check ollama/qwen3:8b\n\n"
-    "Which models there are, and whether one calls tools as asked.",
+    help="\b\nExamples:\n  simfeed models list\n  simfeed models check gpt-4o-mini\n"
+    "  simfeed models check ollama/qwen3:8b\n\nWhich models there are, and whether one calls tools as asked.",
 )
 
 
@@ -24,10 +24,10 @@ def list_(home: Home = None, json: Json = False) -> None:
     Examples:
       simfeed models list
 
-    The presets, whether their keys are set, and the prices known (US dollars a million tokens: prompt, cached, written).
+    The presets, whether their keys are set, and the prices known: US dollars a million tokens, prompt/cached/written.
     """
     settings = settings_for(home)
-    found = [{"preset": SCRIPTED, "base_url": "", "key": "", "ready": True, "prices": {}}]
+    found: list[dict[str, Any]] = [{"preset": SCRIPTED, "base_url": "", "key": "", "ready": True, "prices": {}}]
     for provider in providers().values():
         ready = not provider.key or bool(getattr(settings, provider.key.lower(), None))
         prices = {name: [p.prompt, p.cached, p.completion] for name, p in provider.prices.items()}
@@ -46,12 +46,7 @@ def list_(home: Home = None, json: Json = False) -> None:
     rows: list[tuple[object, ...]] = []
     for entry in found:
         state = "ready" if entry["ready"] else f"set {entry['key']}"
-        prices = entry["prices"]
-        shown = (
-            "; ".join(f"{name} {'/'.join(map(str, p))}" for name, p in prices.items())
-            if isinstance(prices, dict)
-            else ""
-        )
+        shown = "; ".join(f"{name} {'/'.join(map(str, price))}" for name, price in entry["prices"].items())
         rows.append((entry["preset"], state, entry["base_url"] or "offline model, no language model", shown))
     table("", "preset", "state", "where", "prices", rows=rows, empty="")
 

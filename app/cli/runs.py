@@ -61,7 +61,8 @@ def _show_summary(result: dict[str, Any]) -> None:
     dollars = f"${result['cost_usd']:.4f}" + (
         f" and {result['unpriced']} calls of unknown price" * bool(result["unpriced"])
     )
-    tokens = f"{result['prompt_tokens']:,} prompt ({result['cached_tokens']:,} cached), {result['completion_tokens']:,} written"
+    prompt = f"{result['prompt_tokens']:,} prompt ({result['cached_tokens']:,} cached)"
+    tokens = f"{prompt}, {result['completion_tokens']:,} written"
     totals = [
         ("model calls", result["calls"], f"{result['failed_calls']} failed"),
         ("tokens", tokens, ""),

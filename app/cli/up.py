@@ -25,6 +25,9 @@ from app.venues.feed import open_cycle
 from app.world import personas
 
 STARTERS = SQL / "seed" / "personas.json"
+FIRST_CYCLES = 3
+"""In an empty world the first cycle finds nothing to answer; the offline model is free, so it plays three."""
+
 
 
 def up(
@@ -118,10 +121,12 @@ async def _seed(database: Database) -> None:
 
 async def _first_cycle(settings: Settings, database: Database) -> None:
     label = "offline model, no language model" if settings.simfeed_model == SCRIPTED else settings.simfeed_model
+    cycles = FIRST_CYCLES if settings.simfeed_model == SCRIPTED else 1
     async with minded(settings, database) as mind:
-        run_id = await open_cycle(mind, settings, slot="feed/first")
-        if run_id is not None:
-            await play(mind, settings, run_id, title=f"First cycle ({label})")
+        for n in range(1, cycles + 1):
+            run_id = await open_cycle(mind, settings, slot=f"feed/first/{n}")
+            if run_id is not None:
+                await play(mind, settings, run_id, title=f"Cycle {n} of {cycles} ({label})")
 
 
 def _greet(settings: Settings, address: str, *, fresh: bool) -> None:

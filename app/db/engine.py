@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -102,13 +103,14 @@ class Database:
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         async with self.connection() as connection:
-            return await connection.fetch(query, *args)
+            rows: list[asyncpg.Record] = await connection.fetch(query, *args)
+            return rows
 
     async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
         async with self.connection() as connection:
             return await connection.fetchrow(query, *args)
 
-    async def fetchval(self, query: str, *args: object) -> object:
+    async def fetchval(self, query: str, *args: object) -> Any:
         async with self.connection() as connection:
             return await connection.fetchval(query, *args)
 

@@ -99,7 +99,7 @@ _STEP_COLUMNS = (
 def _arguments(records: Sequence[StepRecord], lease_seconds: float) -> list[object]:
     steps: list[object] = [[getattr(r, column) for r in records] for column in _STEP_COLUMNS]
     actions = [_action_row(r, a) for r in records for a in r.actions]
-    shown = [
+    shown: list[tuple[object, ...]] = [
         (r.turn_id, r.step, e.ordinal, e.kind, e.ranker, "{" + ",".join(map(str, e.items)) + "}")
         for r in records
         for e in r.exposures

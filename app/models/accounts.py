@@ -80,5 +80,5 @@ class AuditEntry(Base):
     at: Mapped[Created]
     admin_id: Mapped[Big | None] = mapped_column(ForeignKey("admin.id"))
     action: Mapped[str] = mapped_column(Text)
-    object: Mapped[str] = mapped_column(Text, server_default="")
+    subject: Mapped[str] = mapped_column(Text, server_default="")
     detail: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")

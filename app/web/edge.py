@@ -1,4 +1,4 @@
-"""What every request passes first: a request id, the rate limit, size and form of its body, the security headers, the log."""
+"""What every request passes first: request id, rate limit, size and form of the body, security headers, log."""
 
 import asyncio
 import re

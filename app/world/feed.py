@@ -1,7 +1,7 @@
 """The feed: one statement a list, for the API, the pages and the personas alike."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import asyncpg
 
@@ -17,7 +17,7 @@ PAGES_MAX = 100
 Sort = Literal["latest", "hot", "top", "discussed"]
 RANK: dict[Sort, str] = {"hot": "hot", "top": "likes_count", "discussed": "comments_count"}
 INT32_MAX = 2**31 - 1
-Row = asyncpg.Record
+Row: TypeAlias = asyncpg.Record
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("admin_id", sa.BigInteger(), nullable=True),
         sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("object", sa.Text(), server_default="", nullable=False),
+        sa.Column("subject", sa.Text(), server_default="", nullable=False),
         sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.ForeignKeyConstraint(["admin_id"], ["admin.id"], name=op.f("audit_admin_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("audit_pkey")),
@@ -299,7 +299,8 @@ def upgrade() -> None:
             "hot",
             sa.Double(),
             sa.Computed(
-                "log(greatest(likes_count + 2 * comments_count, 1)::numeric)::double precision + extract(epoch from (created_at at time zone 'UTC'))::double precision / 45000",
+                "log(greatest(likes_count + 2 * comments_count, 1)::numeric)::double precision"
+                " + extract(epoch from (created_at at time zone 'UTC'))::double precision / 45000",
                 persisted=True,
             ),
             nullable=False,
