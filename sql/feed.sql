@@ -2,29 +2,38 @@
 -- The first page's cursor is the greatest value of its type.
 
 -- name: latest  Newest first, before post $1.
-SELECT * FROM feed_posts WHERE id < $1 ORDER BY id DESC LIMIT $2
+SELECT f.* FROM (SELECT id FROM posts WHERE id < $1 ORDER BY id DESC LIMIT $2) page
+JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
 
 -- name: latest_by  Newest of author $3.
-SELECT * FROM feed_posts WHERE author_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2
+SELECT f.* FROM (SELECT id FROM posts WHERE author_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2) page
+JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
 
 -- name: top  Most liked first, before ($1 likes, post $3).
-SELECT * FROM feed_posts WHERE (likes_count, post_id) < ($1::int, $3::bigint)
-ORDER BY likes_count DESC, post_id DESC LIMIT $2
+SELECT f.* FROM (
+    SELECT post_id FROM post_counts WHERE (likes_count, post_id) < ($1::int, $3::bigint)
+    ORDER BY likes_count DESC, post_id DESC LIMIT $2
+) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.likes_count DESC, f.id DESC
 
 -- name: top_by  Most liked of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (likes_count, post_id) < ($1::int, $3::bigint)
 ORDER BY likes_count DESC, post_id DESC LIMIT $2
 
 -- name: hot  Ranked by likes, comments and youth, before ($1 rank, post $3).
-SELECT * FROM feed_posts WHERE (hot, post_id) < ($1::float8, $3::bigint) ORDER BY hot DESC, post_id DESC LIMIT $2
+SELECT f.* FROM (
+    SELECT post_id FROM post_counts WHERE (hot, post_id) < ($1::float8, $3::bigint)
+    ORDER BY hot DESC, post_id DESC LIMIT $2
+) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.hot DESC, f.id DESC
 
 -- name: hot_by  The same of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (hot, post_id) < ($1::float8, $3::bigint)
 ORDER BY hot DESC, post_id DESC LIMIT $2
 
 -- name: discussed  Most commented first, before ($1 comments, post $3).
-SELECT * FROM feed_posts WHERE (comments_count, post_id) < ($1::int, $3::bigint)
-ORDER BY comments_count DESC, post_id DESC LIMIT $2
+SELECT f.* FROM (
+    SELECT post_id FROM post_counts WHERE (comments_count, post_id) < ($1::int, $3::bigint)
+    ORDER BY comments_count DESC, post_id DESC LIMIT $2
+) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.comments_count DESC, f.id DESC
 
 -- name: discussed_by  Most commented of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (comments_count, post_id) < ($1::int, $3::bigint)

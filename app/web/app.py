@@ -14,7 +14,10 @@ from app.web import errors
 from app.web.api import auths, feed, health, personas, scheduler
 from app.web.api.schemas import Problem, Root, problems
 from app.web.cached import answer
+from app.web.deps import TheHouse
 from app.web.edge import Edge
+from app.web.pages.feed import feed_page, wants_page
+from app.web.pages.feed import router as pages
 
 VERSION = version("simfeed")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -36,6 +39,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
     _root(app)
     for module in (feed, auths, personas, scheduler, health):
         app.include_router(module.router)
+    app.include_router(pages)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -50,8 +54,10 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
 
 def _root(app: FastAPI) -> None:
     @app.get("/", operation_id="root", response_model=Root, responses=problems(), tags=["feed"])
-    async def root(request: Request) -> Response:
-        """What this is, and what there is to ask it."""
+    async def root(request: Request, house: TheHouse) -> Response:
+        """What this is, and what there is to ask it; to a browser, the feed."""
+        if wants_page(request):
+            return await feed_page(house)
         content = {"message": "Welcome to Sim-Feed", "status": "OK", "version": VERSION, "endpoints": endpoints(app)}
         return answer(request, content)
 
