@@ -5,8 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from app.db.engine import alchemy_engine
-from app.db.migrate import open_home_url
+from app.db.migrate import alchemy_engine, open_home_url
 from app.models import Base
 from app.settings import load_settings
 

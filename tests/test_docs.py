@@ -3,8 +3,8 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-import click
 import httpx2
 import pytest
 import typer
@@ -21,13 +21,18 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 DOCS = README + REFERENCE
 
 
-def commands(group: click.Command, name: str) -> list[str]:
-    if not isinstance(group, click.Group):
+def commands(group: Any, name: str) -> list[str]:
+    """The full names of all commands below a group."""
+    if not hasattr(group, "commands"):
         return [name]
     return [path for child, command in group.commands.items() for path in commands(command, f"{name} {child}")]
 
 
 COMMANDS = commands(typer.main.get_command(cli), "simfeed")
+
+
+def test_all_commands_are_looked_at() -> None:
+    assert len(COMMANDS) >= 20
 
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])

@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, Integer, Table
 
 from app.db import migrate
-from app.db.engine import alchemy_engine
+from app.db.migrate import alchemy_engine
 from app.errors import Misconfigured
 from app.models import Base
 from tests.conftest import run_sql, with_database

@@ -1,9 +1,10 @@
 """The command line: the same rooms from the terminal."""
 
+import signal
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from app.cli import admin, bench, db, doctor, models, personas, runs, up
 from app.cli.common import EXIT_USAGE, err, exit_code
@@ -38,17 +39,19 @@ app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code. SIGTERM, too, ends what was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except typer.Abort:
         err.print("stopped; nothing more was changed")
         sys.exit(130)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        hint = f" (see `{error.ctx.command_path} --help`)" if isinstance(error, click.UsageError) and error.ctx else ""
-        err.print(f"simfeed: {error.format_message()}{hint}", markup=False)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+        message = getattr(error, "format_message", error.__str__)()
+        err.print(f"simfeed: {' '.join(message.split())}{hint}", markup=False)
         sys.exit(EXIT_USAGE)
     except AppError as error:
         err.print(f"simfeed: {error.detail}", markup=False)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.auth import admins, passwords
 from app.cli.common import Home, Json, err, go, opened, settings_for, show_json, table
 from app.errors import Invalid
-from app.web.inputs import Email
+from app.world.text import Email
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -130,7 +130,7 @@ async def _first_cycle(settings: Settings, database: Database) -> None:
 
 
 def _greet(settings: Settings, address: str, *, fresh: bool) -> None:
-    err.print(f"\nSim-Feed is at {address}/posts (Ctrl-C ends it)", markup=False)
+    err.print(f"\nSim-Feed is at {address}/ (Ctrl-C ends it)", markup=False)
     if settings.simfeed_model == SCRIPTED:
         err.print("Personas are played by the offline model; `bin/up --help` shows how to use a real one.")
     if not fresh:

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: one asyncpg pool for the hot paths, SQLAlchemy sessions for the admin's entities."""
+"""Connections to PostgreSQL: one asyncpg pool, bounded waits, and what its errors mean to a caller."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from app.errors import AppError, Conflict, Unavailable
 
@@ -33,28 +30,12 @@ def plain_url(url: str) -> str:
     return f"postgresql://{rest}" if scheme.startswith("postgres") else url
 
 
-def alchemy_engine(url: str, *, pool_size: int | None = None, timeouts: dict[str, str] | None = None) -> AsyncEngine:
-    """An SQLAlchemy engine over asyncpg; without `pool_size`, connections are not kept."""
-
-    async def connect(*_: object, **__: object) -> asyncpg.Connection:
-        return await asyncpg.connect(plain_url(url), timeout=10, server_settings=timeouts or {"timezone": "UTC"})
-
-    address = "postgresql+asyncpg://"
-    if pool_size is None:
-        return create_async_engine(address, async_creator=connect, poolclass=NullPool)
-    return create_async_engine(
-        address, async_creator=connect, pool_size=pool_size, max_overflow=0, pool_timeout=ACQUIRE_SECONDS
-    )
-
-
 @dataclass
 class Database:
     """The open connections to one world."""
 
     url: str
     pool: asyncpg.Pool
-    engine: AsyncEngine
-    sessions: async_sessionmaker[AsyncSession]
 
     @classmethod
     async def open(cls, url: str, *, size: int = 10) -> "Database":
@@ -75,11 +56,9 @@ class Database:
             )
         except (OSError, asyncpg.PostgresError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the database can't be reached: {error}. Is DATABASE_URL right?") from error
-        engine = alchemy_engine(url, pool_size=max(2, size // 2), timeouts=WEB_TIMEOUTS)
-        return cls(url, pool, engine, async_sessionmaker(engine, expire_on_commit=False))
+        return cls(url, pool)
 
     async def close(self) -> None:
-        await self.engine.dispose()
         try:
             await asyncio.wait_for(self.pool.close(), 5)
         except TimeoutError:
@@ -94,12 +73,6 @@ class Database:
         """
         async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
             yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session whose work is committed at the end of the block, or not at all."""
-        async with self.sessions() as session, session.begin():
-            yield session
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         async with self.connection() as connection:
@@ -117,8 +90,8 @@ class Database:
 
 def explain(error: BaseException) -> AppError | None:
     """What a database error means to a caller; None for our own bugs."""
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
-    match cause:
+    wrapped = getattr(error, "orig", None)
+    match wrapped.__cause__ if isinstance(wrapped, BaseException) else error:
         case asyncpg.UniqueViolationError():
             return Conflict("that already exists")
         case asyncpg.DiskFullError():
@@ -141,6 +114,4 @@ def explain(error: BaseException) -> AppError | None:
         ):
             return Unavailable("the database is not reachable just now", headers=RETRY)
         case _:
-            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError) and error.connection_invalidated:
-                return Unavailable("the database is not reachable just now", headers=RETRY)
             return None

@@ -11,9 +11,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.db import embedded
-from app.db.engine import alchemy_engine, plain_url
+from app.db.engine import plain_url
 from app.errors import Misconfigured
 from app.settings import Settings
 
@@ -39,6 +41,15 @@ def open_home_url(settings: Settings) -> Iterator[str]:
         return
     with embedded.start(settings.simfeed_home, binaries=settings.postgres_binaries) as server:
         yield server.url()
+
+
+def alchemy_engine(url: str) -> AsyncEngine:
+    """An SQLAlchemy engine over asyncpg that keeps no connection."""
+
+    async def connect(*_: object, **__: object) -> asyncpg.Connection:
+        return await asyncpg.connect(plain_url(url), timeout=10)
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
 
 
 def _config() -> Config:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 from app.errors import Misconfigured
 from app.llm.model import Completion, Model, Request
-from app.llm.openai import OpenAIModel
 from app.llm.pricing import CUSTOM, SCRIPTED, providers, split
 from app.llm.retry import Retrying
 from app.llm.scripted import ScriptedModel
@@ -45,7 +44,10 @@ def endpoint(settings: Settings, model: str) -> Endpoint:
 
 def _key(settings: Settings, variable: str) -> str:
     secret = getattr(settings, variable.lower())
-    return secret.get_secret_value() if secret is not None else ""
+    key: str = secret.get_secret_value() if secret is not None else ""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise Misconfigured(f"{variable} holds a character that no key has: a space, a line break or the like")
+    return key
 
 
 @dataclass
@@ -76,6 +78,8 @@ class Gateway:
         return self._models[provider]
 
     def _stack(self, where: Endpoint) -> Model:
+        from app.llm.openai import OpenAIModel  # half a second that the offline model need not wait
+
         client = OpenAIModel(
             base_url=where.base_url,
             api_key=where.key,

@@ -2,11 +2,14 @@
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeGuard
 
+import aiohttp
 import httpx2
 import msgspec
 import openai
@@ -17,7 +20,12 @@ from app.llm.model import Completion, Request, Status, ToolCall, Usage, encode_r
 REPLY_MAX = 1024 * 1024
 """Bytes of a reply that are read at all."""
 
+CALLS_MAX = 256
+"""Calls a reply may ask for; a turn carries out a few of them and answers every one."""
+
 USAGE_MAX = 10_000_000
+OUT_OF_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+CODE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 HEADERS = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
 STATUS: dict[int, Status] = {
     400: "config",
@@ -33,6 +41,10 @@ STATUS: dict[int, Status] = {
 
 
 class _TooLarge(Exception):
+    pass
+
+
+class _TooManyCalls(Exception):
     pass
 
 
@@ -75,6 +87,10 @@ class OpenAIModel:
     def __init__(self, *, base_url: str, api_key: str, timeout: float = 60, connections: int = 256) -> None:
         self._timeout = timeout
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+        http_client = openai.DefaultAioHttpClient(
+            limits=limits, follow_redirects=False, event_hooks={"response": [_guard]}, trust_env=False
+        )
+        http_client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one bad cookie breaks all calls
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or "none",
@@ -82,9 +98,7 @@ class OpenAIModel:
             project="",
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(
-                limits=limits, follow_redirects=False, event_hooks={"response": [_guard]}, trust_env=False
-            ),
+            http_client=http_client,
         )
 
     async def aclose(self) -> None:
@@ -101,34 +115,42 @@ class OpenAIModel:
                     options={"headers": HEADERS},
                 )
             completion = read(request, reply.content)
-        except (openai.APIError, TimeoutError, _TooLarge, _Encoded) as error:
+        except (openai.APIError, aiohttp.ClientError, httpx2.HTTPError, TimeoutError, _TooLarge, _Encoded) as error:
             completion = _failed(request, error)
         return msgspec.structs.replace(completion, latency_ms=int((time.monotonic() - started) * 1000))
 
 
 def _failed(request: Request, error: Exception) -> Completion:
-    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
+    causes = list(_causes(error))
     status: Status
-    match cause:
+    match error:
         case _TooLarge():
             status, detail = "too_large", f"the reply is over {REPLY_MAX:,} bytes"
         case _Encoded():
             status, detail = "too_large", "the reply is compressed, which was not asked for"
-        case TimeoutError() | openai.APITimeoutError() | httpx2.TimeoutException():
-            status, detail = "timeout", "the model took too long"
         case openai.APIStatusError():
-            return _refused_by_provider(request, cause)
+            return _refused_by_provider(request, error)
+        case _ if any(isinstance(cause, TimeoutError) for cause in causes):
+            status, detail = "timeout", "the model took too long"
         case _:
-            status, detail = "unavailable", f"the provider can't be reached ({type(cause).__name__})"
+            status, detail = "unavailable", f"the provider can't be reached ({type(causes[-1]).__name__})"
     return Completion(status, request.model, detail=detail)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from: the adapters on the way call a refused connection a time-out."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _refused_by_provider(request: Request, error: openai.APIStatusError) -> Completion:
     code = error.status_code
     status = STATUS.get(code, "config" if code < 500 else "unavailable")
-    if code == 429 and error.code in ("insufficient_quota", "billing_hard_limit_reached"):
+    if code == 429 and not OUT_OF_QUOTA.isdisjoint((error.code, str(error.type))):
         status = "quota"
-    detail = f"HTTP {code}" + (f", {error.code}" if isinstance(error.code, str) else "")
+    named = isinstance(error.code, str) and CODE.fullmatch(error.code)
+    detail = f"HTTP {code}" + (f", {error.code}" if named else "")
     if 300 <= code < 400:
         detail += ": a redirect, which is not followed; is the base URL right?"
     return Completion(
@@ -154,17 +176,19 @@ def read(request: Request, raw: bytes) -> Completion:
     """A reply's bytes as a completion; what is not of the expected form is `parse`."""
     try:
         reply = strict_json.loads(raw)
-        choice = reply["choices"][0]
+        (choice,) = _listed(reply["choices"])
         message = choice["message"]
-        text, calls = _text(message), _calls(message)
+        text, calls = _text(message), _calls(message, f"call-{len(request.messages)}")
         refused = bool(message.get("refusal"))
         finish = choice.get("finish_reason")
         model = reply.get("model")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         return Completion("parse", request.model, raw=raw, detail=f"not a chat completion: {error}"[:300])
+    except _TooManyCalls:
+        return Completion("tool_schema", request.model, raw=raw, detail=f"asks for more than {CALLS_MAX} calls at once")
     completion = Completion(
         "ok",
-        model if isinstance(model, str) else request.model,
+        model.encode("utf-8", "replace").decode() if isinstance(model, str) else request.model,
         text,
         calls,
         _usage(reply.get("usage"), request, raw),
@@ -188,17 +212,27 @@ def _text(message: dict[str, Any]) -> str:
     raise TypeError("content is not text")
 
 
-def _calls(message: dict[str, Any]) -> tuple[ToolCall, ...]:
+def _listed(value: object) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise TypeError("a list was expected")
+
+
+def _calls(message: dict[str, Any], unnamed: str) -> tuple[ToolCall, ...]:
+    """The calls of a message; some providers give them no id, or no id of their own."""
+    asked = _listed(message.get("tool_calls") or [])
+    if len(asked) > CALLS_MAX:
+        raise _TooManyCalls
     calls = []
-    for n, call in enumerate(message.get("tool_calls") or []):
-        function = call["function"]
+    for n, call in enumerate(asked):
+        function, call_id = call["function"], call.get("id")
         name, arguments = function["name"], function.get("arguments", "")
         if not isinstance(name, str):
             raise TypeError("a call's name is not text")
         text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-        call_id = call.get("id")
-        (name + text).encode()
-        calls.append(ToolCall(call_id if isinstance(call_id, str) and call_id else f"call-{n}-{name}", name, text))
+        call_id = call_id if isinstance(call_id, str) and call_id else f"{unnamed}-{n}"
+        (call_id + name + text).encode()
+        calls.append(ToolCall(call_id, name, text))
     return tuple(calls)
 
 
@@ -208,12 +242,14 @@ def _usage(reported: object, request: Request, raw: bytes) -> Usage:
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if not _plausible(prompt, 1):
+        prompt = sum(map(len, request.messages)) // 4 + len(request.tools) // 4 + 1
     return Usage(
-        prompt if _plausible(prompt) else sum(map(len, request.messages)) // 4 + len(request.tools) // 4,
-        completion if _plausible(completion) else len(raw) // 4,
-        cached if _plausible(cached) else 0,
+        prompt,
+        completion if _plausible(completion, 0) else len(raw) // 4,
+        min(cached, prompt) if _plausible(cached, 0) else 0,
     )
 
 
-def _plausible(count: object) -> TypeGuard[int]:
-    return type(count) is int and 0 <= count <= USAGE_MAX
+def _plausible(count: object, least: int) -> TypeGuard[int]:
+    return type(count) is int and least <= count <= USAGE_MAX

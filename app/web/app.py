@@ -7,13 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware.cors import CORSMiddleware
 
 from app.settings import Settings
 from app.web import errors
 from app.web.api import auths, feed, health, personas, scheduler
 from app.web.api.schemas import Problem, Root, problems
 from app.web.cached import answer
+from app.web.cors import PublicReads
 from app.web.deps import TheHouse
 from app.web.edge import Edge
 from app.web.pages.feed import feed_page, wants_page
@@ -41,7 +41,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
         app.include_router(module.router)
     app.include_router(pages)
     app.add_middleware(
-        CORSMiddleware,
+        PublicReads,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "HEAD"],
         expose_headers=["Link", "ETag", "X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],

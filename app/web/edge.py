@@ -27,7 +27,12 @@ SECURITY = [
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-CSP = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+DEFAULTS = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+]
+"""Headers of answers that don't say otherwise."""
+
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/health"})
 log = structlog.get_logger("access")
@@ -53,11 +58,11 @@ class RateLimiter:
 
 
 def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
-    """The caller's address; X-Forwarded-For counts only from a trusted proxy, and only its last entry."""
+    """The caller's address; X-Forwarded-For counts only from a trusted proxy, and only its very last entry."""
     client = scope.get("client")
     address = client[0] if client else "local"
     if address in trusted:
-        for name, value in scope["headers"]:
+        for name, value in reversed(scope["headers"]):
             if name == b"x-forwarded-for":
                 return str(value.decode("latin-1").rsplit(",", 1)[-1].strip()[:64]) or address
     return str(address)
@@ -100,9 +105,10 @@ class Edge:
 
     async def _pass(self, exchange: "_Exchange", receive: Receive) -> None:
         scope = exchange.scope
+        inner = {**scope, "method": "GET"} if exchange.head else scope
         try:
             body = await _read_body(scope, receive)
-            await self.app(scope, _replay(body, receive), exchange.send)
+            await self.app(inner, _replay(body, receive), exchange.send)
         except _BadBody as bad:
             response = problem(bad.status, bad.title, bad.detail, request_id=exchange.id)
             await response(scope, receive, exchange.send)
@@ -129,6 +135,11 @@ class _Exchange:
     limits: list[tuple[bytes, bytes]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
+    @property
+    def head(self) -> bool:
+        """HEAD is answered as GET is, but for the body."""
+        return bool(self.scope["method"] == "HEAD")
+
     def __post_init__(self) -> None:
         self.scope["request_id"] = self.id
         self.scope["client_address"] = self.address
@@ -137,9 +148,11 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [*message.get("headers", []), *SECURITY, *self.limits, (b"x-request-id", self.id.encode())]
-            if not any(name == b"content-security-policy" for name, _ in headers):
-                headers.append(CSP)
+            said = {name.lower() for name, _ in headers}
+            headers += [header for header in DEFAULTS if header[0] not in said]
             message = {**message, "headers": headers}
+        elif self.head:
+            message = {**message, "body": b""}
         await self.raw_send(message)
 
     def log(self) -> None:
@@ -169,7 +182,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body, within its limits, and of a form that its route takes."""
     _check_target(scope)
     length = _header(scope, b"content-length")
-    if length.isdigit() and int(length[:15]) > BODY_MAX:
+    if length.isdecimal() and int(length[:15]) > BODY_MAX:
         raise _BadBody(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
     if not length and not _header(scope, b"transfer-encoding"):
         return b""

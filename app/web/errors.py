@@ -1,6 +1,7 @@
 """One shape for every error: RFC 9457 problem details."""
 
 from http import HTTPStatus
+from traceback import walk_tb
 from typing import Any
 
 import msgspec
@@ -9,11 +10,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app.db.engine import explain
 from app.errors import AppError, FieldError
 
 PROBLEM = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+KEY_SHOWN = 200
+CAUSES = 5
 log = structlog.get_logger()
 
 
@@ -54,15 +59,24 @@ def _of(request: Request, error: AppError) -> Response:
     )
 
 
-def _pointer(location: tuple[Any, ...]) -> str:
+def _pointer(location: tuple[Any, ...], body: Any) -> str:
+    """Where in the body, or which parameter; parts of `location` that name no place in the body are left out."""
     where, *rest = location
-    return "/" + "/".join(map(str, rest)) if where == "body" else str(rest[0] if rest else where)
+    if where != "body":
+        return str(rest[0] if rest else where)
+    pointer = ""
+    for part in rest:
+        if not isinstance(body, dict | list):
+            break
+        pointer += "/" + str(part)[:KEY_SHOWN].replace("~", "~0").replace("/", "~1")
+        body = body.get(part) if isinstance(body, dict) else body[part] if part in range(len(body)) else None
+    return pointer
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for nothing else
     errors = tuple(
-        FieldError(_pointer(e["loc"]), str(e["type"]), str(e["msg"]).removeprefix("Value error, "))
+        FieldError(_pointer(e["loc"], error.body), str(e["type"]), str(e["msg"]).removeprefix("Value error, "))
         for e in error.errors()[:20]
     )
     detail = "; ".join(f"{e.pointer.removeprefix('/') or 'body'}: {e.message}" for e in errors[:5])
@@ -76,7 +90,18 @@ def _http(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path[:200]}",
         405: f"{request.method[:20]} is not possible here",
     }.get(error.status_code, str(error.detail))
-    return problem(error.status_code, title, detail, request_id=_id(request), headers=dict(error.headers or {}))
+    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    return problem(error.status_code, title, detail, request_id=_id(request), headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods that all routes of this path take together; HEAD goes where GET goes."""
+
+    def taken(method: str) -> bool:
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(filter(taken, METHODS))
 
 
 def _app(request: Request, error: Exception) -> Response:
@@ -84,12 +109,24 @@ def _app(request: Request, error: Exception) -> Response:
     return _of(request, error)
 
 
+def _places(error: BaseException | None) -> list[str]:
+    """The traceback without the exceptions' own words, in which a password or a person's text may stand."""
+    places: list[str] = []
+    for _ in range(CAUSES):
+        if error is None:
+            break
+        frames = [f"{f.f_code.co_filename}:{line} {f.f_code.co_name}" for f, line in walk_tb(error.__traceback__)]
+        places += [*frames, f"{type(error).__module__}.{type(error).__qualname__}"]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return places
+
+
 def unexpected(error: Exception, request_id: str) -> Response:
     """What an exception nobody caught becomes: a database that is away is 503, all else is our bug and 500."""
     if (known := explain(error)) is not None:
         log.warning("database trouble", error=type(error).__name__, request_id=request_id)
         return problem(known.status, known.title, known.detail, request_id=request_id, headers=known.headers)
-    log.exception("bug", request_id=request_id, exc_info=error)
+    log.error("bug", error=type(error).__name__, at=_places(error), request_id=request_id)
     return problem(500, "Internal error", "something went wrong here; it has been logged", request_id=request_id)
 
 

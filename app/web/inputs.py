@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.errors import FieldError, Invalid
@@ -30,7 +30,6 @@ Limit = Annotated[int, BeforeValidator(_whole), Query(ge=1, le=100, description=
 Cursor = Annotated[str, Query(max_length=400, description="`next_cursor` of the page before.")]
 SearchWords = Annotated[Words, Query(description="Words that all must occur.")]
 Handle = Annotated[str, Path(min_length=1, max_length=200), BeforeValidator(lambda v: clean(v))]
-Email = Annotated[EmailStr, StringConstraints(max_length=254)]
 Password = Annotated[str, Field(strict=True, min_length=12, max_length=256)]
 GivenPassword = Annotated[str, Field(strict=True, min_length=1, max_length=256)]
 Token = Annotated[str, Field(strict=True, min_length=1, max_length=200)]

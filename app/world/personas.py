@@ -10,12 +10,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Conflict, FieldError, Invalid, NotFound
-from app.world.text import Bio, Line, PersonaText, Username
+from app.world.text import Bio, Line, Note, PersonaText, Username
 
 Lines = Annotated[list[Line], Field(max_length=32)]
-Demographic = (
-    Annotated[str, Field(strict=True, max_length=200)] | Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
-)
+Demographic = Note | Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
 
 
 class PersonaSpec(BaseModel):

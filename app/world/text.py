@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictInt, StringConstraints
+from pydantic import AfterValidator, EmailStr, Field, StrictInt, StringConstraints
 from pydantic_core import PydanticCustomError
 
 POST_MAX = 500
@@ -18,6 +18,9 @@ INT64_MAX = 2**63 - 1
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """C0 and C1 controls but newline and tab, DEL, and lone surrogates: nothing PostgreSQL or a page can show."""
 
+MARKS_MAX = 30
+"""Combining marks in a row, as in Unicode's stream-safe form: NFC takes quadratic time in them."""
+
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
@@ -25,7 +28,7 @@ def clean(value: str) -> str:
     """Return `value` in Unicode NFC, line ends as LF, without outer white space.
 
     Raises:
-        PydanticCustomError: it holds a control character or a lone surrogate.
+        PydanticCustomError: it holds a control character, a lone surrogate, or a heap of combining marks.
     """
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     if found := _FORBIDDEN.search(value):
@@ -34,7 +37,20 @@ def clean(value: str) -> str:
             "holds U+{code}, a control character or lone surrogate, which is not allowed",
             {"code": f"{ord(found[0]):04X}"},
         )
+    if not value.isascii() and _heaped(value):
+        raise PydanticCustomError(
+            "text_marks", "holds more than {limit} combining marks in a row, which is not allowed", {"limit": MARKS_MAX}
+        )
     return unicodedata.normalize("NFC", value).strip()
+
+
+def _heaped(value: str) -> bool:
+    run = 0
+    for character in value:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > MARKS_MAX:
+            return True
+    return False
 
 
 def _within(limit: int) -> AfterValidator:
@@ -76,5 +92,7 @@ CommentBody = Annotated[str, _strict, _within(COMMENT_MAX), _filled]
 Bio = Annotated[str, _strict, _within(BIO_MAX)]
 PersonaText = Annotated[str, _strict, _within(PERSONA_MAX), _filled]
 Username = Annotated[str, _strict, _within(USERNAME_MAX), AfterValidator(_username)]
+Note = Annotated[str, _strict, _within(200)]
 Line = Annotated[str, _strict, _within(200), _filled]
 Query = Annotated[str, _strict, _within(100), _filled]
+Email = Annotated[EmailStr, StringConstraints(max_length=254)]

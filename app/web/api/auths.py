@@ -18,8 +18,8 @@ from app.web.api.schemas import (
     problems,
 )
 from app.web.deps import TheAdmin, TheHouse
-from app.web.inputs import Body, Email, GivenPassword, Password, PathId, Token
-from app.world.text import Username
+from app.web.inputs import Body, GivenPassword, Password, PathId, Token
+from app.world.text import Email, Line, Username
 
 router = APIRouter(prefix="/auths", tags=["auths"])
 EXAMPLE = {"username": "ada", "password": "correct horse battery"}
@@ -38,7 +38,7 @@ class Registration(Body):
 class Credentials(Body):
     """`username` may be the e-mail address. The other fields are OAuth2's, and not needed."""
 
-    username: Token
+    username: Line
     password: GivenPassword
     grant_type: str | None = None
     scope: str | None = None
@@ -78,19 +78,26 @@ async def register(house: TheHouse, request: Request, given: Registration) -> Re
     return Registered(message=f"welcome, {row['username']}", admin_info=AdminInfoOut(**dict(row)))
 
 
+def _form(text: str) -> dict[str, str]:
+    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=20, strict_parsing=bool(text))
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a field is given twice")
+    return fields
+
+
 async def _credentials(request: Request) -> Credentials:
     """The OAuth2 form or the same fields as JSON."""
     body = await request.body()
     try:
-        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            fields = dict(
-                parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20, strict_parsing=bool(body))
-            )
+        if request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+            fields = _form(body.decode())
         else:
             fields = strict_json.loads(body or b"{}")
         return Credentials.model_validate(fields)
     except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+        errors = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        raise RequestValidationError(errors, body=fields) from None
     except ValueError:
         raise Invalid("the body is neither a form nor JSON with username and password") from None
 
@@ -147,6 +154,8 @@ async def logout(house: TheHouse, admin: TheAdmin) -> None:
 @router.put("/password", operation_id="change_password", status_code=204, responses=problems(401, body=True))
 async def change_password(house: TheHouse, admin: TheAdmin, given: PasswordChange) -> None:
     """Set a new password; every session of yours ends."""
+    most = house.settings.login_attempts_per_account
+    await admins.throttle(house.database, f"password:{admin.admin.id}", most, admins.ACCOUNT_WINDOW)
     await admins.change_password(house.database, admin.admin, old=given.old_password, new=given.new_password)
 
 

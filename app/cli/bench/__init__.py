@@ -1,0 +1,95 @@
+"""`simfeed bench`: what a step and a read cost here, measured."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from app.cli.bench import reads, steps
+from app.cli.common import EXIT_FAILED, Json, err, settings_for, show_json
+from app.errors import Invalid
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""\b
+Examples:
+  simfeed bench turns   what a persona's step costs: CPU, PostgreSQL, tokens, memory
+  simfeed bench feed    how fast the feed is read, at the top and deep down
+
+Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
+DATABASE_URL's when that is set.""",
+)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(1 <= n <= 100_000 for n in found):
+        raise Invalid("--personas: must be numbers from 1 to 100000, separated by commas, e.g. 10,100,1000")
+    return sorted(set(found))
+
+
+@app.command()
+def turns(
+    personas: Annotated[str, typer.Option(help="How many, separated by commas; each is a world of its own.")] = (
+        "10,100,1000"
+    ),
+    cycles: Annotated[int, typer.Option(min=1, max=1000, help="Cycles of each world, after one to warm up.")] = 2,
+    min_steps: Annotated[int, typer.Option(min=1, help="Small worlds play on until they made so many steps.")] = 1500,
+    over: Annotated[
+        Literal["http", "inprocess", "both"],
+        typer.Option(help="The real client against a stub of a model's server, or the offline model."),
+    ] = "both",
+    latency_ms: Annotated[float, typer.Option(min=0, max=60_000, help="How long the stub thinks.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Turns under way at once.")] = 128,
+    growth_cycles: Annotated[int, typer.Option(min=0, max=10_000, help="Cycles of the ageing world; 0: none.")] = 20,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench turns
+      simfeed bench turns --personas 100 --over http --latency-ms 200
+      simfeed bench turns --json > turns.json
+
+    Measure what a step costs: CPU of this program and of PostgreSQL, prompt tokens, memory; from few personas to many,
+    and over a world's life. Nothing leaves this machine.
+    """
+    chosen: list[steps.Over] = ["http", "inprocess"] if over == "both" else [over]
+    wanted = steps.Wanted(_numbers(personas), cycles, min_steps, chosen, latency_ms, concurrency, growth_cycles)
+    found = steps.measure(settings_for(None), wanted)
+    if json:
+        show_json(found)
+    else:
+        steps.show(found)
+    if not found["sound"]:
+        err.print("simfeed: the worlds that were played are not sound", markup=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def feed(
+    posts: Annotated[int, typer.Option(min=50, max=50_000_000, help="Posts of the world to read.")] = 200_000,
+    likes: Annotated[int, typer.Option(min=0, max=500_000_000, help="Likes on them.")] = 1_000_000,
+    requests: Annotated[int, typer.Option(min=10, max=1_000_000, help="Requests of each kind.")] = 2_000,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests under way at once.")] = 4,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench feed
+      simfeed bench feed --posts 10000 --likes 50000
+      simfeed bench feed --concurrency 16 --json > feed.json
+
+    Make a world, serve it, read it: pages at the top and deep down, threads, personas, rankings; and beside each
+    the same SQL without a server.
+    """
+    found = reads.measure(settings_for(None), reads.Wanted(posts, likes, requests, concurrency))
+    if json:
+        show_json(found)
+    else:
+        reads.show(found)
+    if found["errors"]:
+        err.print(f"simfeed: {found['errors']} requests were not answered with 200", markup=False)
+        raise typer.Exit(EXIT_FAILED)

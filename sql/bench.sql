@@ -1,0 +1,121 @@
+-- What `simfeed bench` needs beside the program's own statements: a database to fill and drop, and proofs that it stayed sound.
+
+-- name: create_database  A database of the bench's own; {name} is ours.
+CREATE DATABASE "{name}"
+
+-- name: drop_database  Gone with all connections to it.
+DROP DATABASE IF EXISTS "{name}" WITH (FORCE)
+
+-- name: backend  The process that serves this connection.
+SELECT pg_backend_pid()
+
+-- name: checkpoint  So that one configuration does not pay for the pages of the one before.
+CHECKPOINT
+
+-- name: statistics  What the planner needs, and the visibility that autovacuum would bring later.
+VACUUM (ANALYZE)
+
+-- name: sample_turns  The newest $1 turns that came to their end.
+SELECT id FROM turns WHERE state = 'done' ORDER BY id DESC LIMIT $1
+
+-- name: sound  How many turns are not at an end or failed, and how many counters differ from a recount.
+SELECT (SELECT count(*) FROM turns) AS turns,
+       (SELECT count(*) FROM turns WHERE state IN ('queued', 'running')) AS open_turns,
+       (SELECT count(*) FROM turns WHERE state = 'failed') AS failed_turns,
+       (SELECT count(*) FROM calls) AS calls,
+       (SELECT count(*) FROM turns t
+        WHERE t.next_step <> (SELECT count(*) FROM calls c WHERE c.turn_id = t.id)) AS turns_whose_steps_differ,
+       (SELECT count(*) FROM post_counts c
+        LEFT JOIN (SELECT post_id, count(*) AS n FROM likes GROUP BY 1) l USING (post_id)
+        LEFT JOIN (SELECT post_id, count(*) AS n FROM comments GROUP BY 1) k USING (post_id)
+        LEFT JOIN (SELECT repost_of AS post_id, count(*) AS n FROM posts GROUP BY 1) r USING (post_id)
+        WHERE (c.likes_count, c.comments_count, c.reposts_count)
+              IS DISTINCT FROM (coalesce(l.n, 0), coalesce(k.n, 0), coalesce(r.n, 0))) AS wrong_post_counts,
+       (SELECT count(*) FROM posts p WHERE NOT EXISTS (SELECT FROM post_counts c WHERE c.post_id = p.id))
+           AS posts_without_counts,
+       (SELECT count(*) FROM personas p
+        LEFT JOIN (SELECT author_id AS id, count(*) AS n FROM posts GROUP BY 1) w USING (id)
+        LEFT JOIN (SELECT author_id AS id, count(*) AS n FROM comments GROUP BY 1) k USING (id)
+        LEFT JOIN (SELECT follower AS id, count(*) AS n FROM follows GROUP BY 1) g USING (id)
+        LEFT JOIN (SELECT followed AS id, count(*) AS n FROM follows GROUP BY 1) f USING (id)
+        WHERE (p.posts_count, p.comments_count, p.following_count, p.followers_count)
+              IS DISTINCT FROM (coalesce(w.n, 0), coalesce(k.n, 0), coalesce(g.n, 0), coalesce(f.n, 0)))
+           AS wrong_persona_counts
+
+-- name: outcomes  How the actions of all turns came out.
+SELECT outcome, count(*) AS times FROM actions GROUP BY 1 ORDER BY 1
+
+-- name: floor_table  Where the bare floor keeps its steps.
+CREATE TABLE bench_floor (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, told bytea NOT NULL, response bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+)
+
+-- name: floor_step  One step of the bare floor.
+INSERT INTO bench_floor (told, response) VALUES ($1, $2)
+
+-- name: make_personas  Personas 1 to $1.
+INSERT INTO personas (id, username, description, bio, profile)
+SELECT n, 'member_' || n, 'Made by the bench, with an opinion on matter ' || n % 97 || '.', 'Number ' || n || ' of this world.',
+       json_build_object('display_name', 'Member ' || n)::jsonb
+FROM generate_series(1, $1::bigint) n
+
+-- name: make_posts  Posts $1 to $2 of a world of $3 posts and $4 personas; the newest is from now, the oldest 90 days old.
+INSERT INTO posts (id, author_id, title, body, created_at)
+SELECT n, 1 + (hashint8(n)::bigint & 2147483647) % $4,
+       CASE WHEN n % 3 = 0 THEN 'On ' || (ARRAY['bikes', 'bread', 'buses', 'dukes', 'gulls', 'rents', 'ghosts'])[1 + n % 7] END,
+       (ARRAY['I have said it before', 'Nobody asked me', 'Unpopular opinion', 'This morning I saw it', 'Minutes of the day',
+              'My neighbour insists', 'A small correction', 'Breaking news from the bus stop', 'Let it be known'])[1 + n % 9]
+       || ': ' ||
+       (ARRAY['the bike lane ends where the argument begins', 'the bakery is out of rye and out of excuses',
+              'the last bus leaves before the meeting does', 'the duke would have fixed the heating by now',
+              'the gulls have unionised and want more chips', 'the rent went up and the ceiling came down',
+              'the ghost in the library returned a book late'])[1 + (n / 9) % 7]
+       || ', and ' ||
+       (ARRAY['I will not be taking questions', 'somebody ought to write that down', 'that is all I have to say about it',
+              'my mother agrees', 'the council has been informed'])[1 + (n / 63) % 5]
+       || '. No. ' || n,
+       now() - make_interval(secs => ($3 - n) * (90 * 86400.0 / $3))
+FROM generate_series($1::bigint, $2::bigint) n
+
+-- name: make_likes  Up to $1 likes among $2 posts and $3 personas, most of them on few posts; pairs that exist give no row.
+INSERT INTO likes (post_id, persona_id, created_at)
+SELECT DISTINCT 1 + floor($2 * power(random(), 3))::bigint, 1 + floor($3 * random())::bigint, now()
+FROM generate_series(1, $1::bigint)
+ON CONFLICT DO NOTHING
+
+-- name: make_comments  Comments $1 to $2 among $3 posts and $4 personas, most of them on few posts.
+INSERT INTO comments (id, post_id, author_id, body)
+SELECT n, 1 + floor($3 * power(random(), 3))::bigint, 1 + floor($4 * random())::bigint,
+       'Comment no. ' || n || ': that is exactly what they said about the last one, and look where it got us.'
+FROM generate_series($1::bigint, $2::bigint) n
+
+-- name: make_counts  The counters of posts $1 to $2, counted.
+INSERT INTO post_counts (post_id, likes_count, comments_count, created_at)
+SELECT p.id, (SELECT count(*) FROM likes l WHERE l.post_id = p.id),
+       (SELECT count(*) FROM comments c WHERE c.post_id = p.id), p.created_at
+FROM posts p WHERE p.id BETWEEN $1 AND $2
+
+-- name: make_follows  Each of $1 personas follows up to 20 others.
+INSERT INTO follows (follower, followed)
+SELECT DISTINCT n, 1 + (n * 31 + k * (k + 7)) % $1 FROM generate_series(1, $1::bigint) n, generate_series(1, 20) k
+WHERE n <> 1 + (n * 31 + k * (k + 7)) % $1
+
+-- name: make_persona_counts  The personas' counters, counted.
+UPDATE personas p
+SET posts_count = coalesce(w.n, 0), comments_count = coalesce(k.n, 0), following_count = coalesce(g.n, 0),
+    followers_count = coalesce(f.n, 0)
+FROM personas q
+LEFT JOIN (SELECT author_id AS id, count(*) AS n FROM posts GROUP BY 1) w ON w.id = q.id
+LEFT JOIN (SELECT author_id AS id, count(*) AS n FROM comments GROUP BY 1) k ON k.id = q.id
+LEFT JOIN (SELECT follower AS id, count(*) AS n FROM follows GROUP BY 1) g ON g.id = q.id
+LEFT JOIN (SELECT followed AS id, count(*) AS n FROM follows GROUP BY 1) f ON f.id = q.id
+WHERE q.id = p.id
+
+-- name: make_seed  The same world every time.
+SELECT setseed(0.42)
+
+-- name: make_next_ids  What comes next gets the next number.
+SELECT setval(pg_get_serial_sequence('personas', 'id'), (SELECT max(id) FROM personas)),
+       setval(pg_get_serial_sequence('posts', 'id'), (SELECT max(id) FROM posts)),
+       setval(pg_get_serial_sequence('comments', 'id'), (SELECT max(id) FROM comments))

@@ -1,0 +1,191 @@
+"""`simfeed bench` runs, small: its figures are there and plausible, and nothing of it stays behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli.bench import load, place, reads, steps, stub
+from app.cli.bench.plan import Cycle
+from app.cli.bench.report import Verdict
+from app.settings import Settings
+
+PROC = Path("/proc")
+SETTING_NAMES = {name.upper() for name in Settings.model_fields}
+
+
+def environment(temporary: Path) -> dict[str, str]:
+    """No setting of the developer's, and a place for what is temporary that the test can look at."""
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in SETTING_NAMES}
+    return {**kept, "TMPDIR": str(temporary)}
+
+
+def start(temporary: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", "from app.cli import main; main()", "bench", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(temporary))
+
+
+def bench(temporary: Path, *arguments: str) -> dict[str, Any]:
+    child = start(temporary, *arguments, "--json")
+    told, talk = child.communicate(timeout=240)
+    assert child.returncode == 0, talk.decode()
+    found = json.loads(told)
+    assert isinstance(found, dict)
+    return found
+
+
+def left_behind(temporary: Path) -> list[str]:
+    """Processes that still know this temporary folder, by their command line or environment."""
+    mark = str(temporary).encode()
+    found = []
+    for entry in PROC.glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in words and entry.name != str(os.getpid()):
+            found.append(words[:200].decode(errors="replace"))
+    return found
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """A short path that PostgreSQL's account can enter."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    return tmp_path
+
+
+def check_nothing_left(temporary: Path) -> None:
+    assert left_behind(temporary) == []
+    assert list(temporary.glob("simfeed-bench-*")) == []
+
+
+def test_turns(temporary: Path) -> None:
+    sizes = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--growth-cycles", "4", "--concurrency", "4")
+    found = bench(temporary, "turns", *sizes)
+    assert found["sound"]
+    rows = {(row["over"], row["name"]): row for row in found["configurations"]}
+    http, offline = rows["http", "4 personas"], rows["inprocess", "4 personas"]
+    assert (http["turns"], http["steps"]) == (4, 24)
+    for row in (http, offline):
+        assert 0 < row["steps"] <= 4 * 12
+        assert 1 < row["steps_per_second"] < 100_000
+        assert 0.05 < row["ours_ms"] < 500
+        assert row["postgres_ms"] is None or 0.01 < row["postgres_ms"] < 500
+        assert 20 < row["peak_mb"] < 2_000
+        assert row["checks"]["open_turns"] == row["checks"]["failed_turns"] == 0
+        assert 300 < row["first_call_tokens"] < 5_000
+        assert row["first_call_tokens"] < row["tokens_a_call"] < row["tokens_an_action"]
+    assert http["checks"]["actions_made"] >= 4
+    assert rows["http", "fresh world of 12"]["turns"] == 12
+    assert found["floor"]["steps"] == 24
+    assert found["floor"]["ours_ms"] > 0
+    assert found["growth"]["cycles"] == 4
+    assert len(found["targets"]) == 6
+    check_nothing_left(temporary)
+
+
+def test_feed(temporary: Path) -> None:
+    found = bench(temporary, "feed", "--posts", "300", "--likes", "600", "--requests", "20")
+    assert found["errors"] == 0
+    assert found["world"]["posts"] == 300
+    assert found["world"]["likes"] == 600
+    assert [row["name"] for row in found["reads"]] == [
+        "page 1",
+        "page at depth 150",
+        "thread",
+        "persona",
+        "hot, page 1",
+        "top, page 1",
+    ]
+    for row in found["reads"]:
+        for timing in (row["http"], row["sql"]):
+            assert timing["requests"] == 20
+            assert 1 < timing["a_second"] < 1_000_000
+            assert 0 < timing["p50_ms"] <= timing["p99_ms"] < 30_000
+        assert row["http_to_sql"] > 0
+    check_nothing_left(temporary)
+
+
+def test_ends_with_what_it_started_when_it_is_interrupted(temporary: Path) -> None:
+    child = start(temporary, "feed", "--posts", "2000000", "--likes", "0")
+    deadline = time.monotonic() + 60
+    while not any(b"postgres" in line.encode() for line in left_behind(temporary)):
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.terminate()
+    child.communicate(timeout=90)
+    assert child.returncode == 130
+    check_nothing_left(temporary)
+
+
+def request(said: int, shown: str = "", seed: int = 7) -> bytes:
+    told = b"".join(stub.SAID + b"}" for _ in range(said))
+    return told + shown.encode() + b'"seed":' + str(seed).encode()
+
+
+def test_the_stub_looks_acts_and_ends() -> None:
+    shown = r"{\"id\":31,\"by\":\"@ada\",\"by_id\":5,"
+    names = [stub.call(request(n, shown))[0] for n in range(6)]
+    assert names == [
+        "view_most_recent_posts",
+        "create_post",
+        "like_post",
+        "comment_on_post",
+        "follow_user",
+        "end_turn",
+    ]
+    assert stub.call(request(2, shown))[1] == {"post_id": 31}
+    assert stub.call(request(4, shown))[1] == {"user_id": 5}
+
+
+def test_the_stub_posts_where_nothing_was_shown() -> None:
+    assert stub.call(request(2))[0] == "create_post"
+    assert stub.call(request(2, seed=8)) != stub.call(request(2))
+
+
+@pytest.mark.parametrize(
+    ("cycles", "expected"),
+    [
+        ([Cycle(1, 10, 1.0, 0.02, 0.01)], 3.0),
+        ([Cycle(1, 10, 1.0, 0.02, None)], None),
+        ([], None),
+    ],
+)
+def test_cpu_a_step(cycles: list[Cycle], expected: float | None) -> None:
+    assert steps.cpu_ms(cycles) == (pytest.approx(expected) if expected else expected)
+
+
+def test_a_target_that_could_not_be_measured_is_not_called_reached() -> None:
+    assert Verdict("x", None, 4).reached is None
+    assert Verdict("x", 4, 4).reached
+    assert not Verdict("x", 4.1, 4).reached
+
+
+def test_medians_and_tails() -> None:
+    found = load.timing([0.001 * n for n in range(1, 101)], 2.0)
+    assert (found.requests, found.a_second) == (100, 50)
+    assert found.p50_ms == pytest.approx(51)
+    assert found.p99_ms == pytest.approx(100)
+
+
+def test_a_small_world_is_read_half_way_down() -> None:
+    assert reads.depth(300) == 150
+    assert reads.depth(200_000) == reads.DEEP
+
+
+def test_no_key_reaches_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-the-stub")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/world")
+    env = place.environment(LOG_LEVEL="warning")
+    assert "OPENAI_API_KEY" not in env
+    assert "DATABASE_URL" not in env
+    assert env["LOG_LEVEL"] == "warning"
