@@ -26,7 +26,7 @@ from app.world import personas
 
 STARTERS = SQL / "seed" / "personas.json"
 FIRST_CYCLES = 3
-"""In an empty world the first cycle finds nothing to answer; the offline model is free, so it plays three."""
+"""In an empty world there is nothing to answer yet. The offline model is free, so it plays three, two turns at a time."""
 
 
 
@@ -121,7 +121,9 @@ async def _seed(database: Database) -> None:
 
 async def _first_cycle(settings: Settings, database: Database) -> None:
     label = "offline model, no language model" if settings.simfeed_model == SCRIPTED else settings.simfeed_model
-    cycles = FIRST_CYCLES if settings.simfeed_model == SCRIPTED else 1
+    cycles = 1
+    if settings.simfeed_model == SCRIPTED:
+        cycles, settings = FIRST_CYCLES, settings.model_copy(update={"max_concurrent_turns": 2})
     async with minded(settings, database) as mind:
         for n in range(1, cycles + 1):
             run_id = await open_cycle(mind, settings, slot=f"feed/first/{n}")

@@ -104,6 +104,7 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         made_seconds = time.perf_counter() - began
         with serving(url, secret) as (pid, port):
             rows = go(_all(pid, port, url, wanted, reads(wanted, secret), bar))
+            bare = go(_bare(pid, port, wanted))
     first, deep = rows[0], rows[1]
     return {
         "machine": {**machine, "server": server.label},
@@ -111,6 +112,7 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         "world": held,
         "made_seconds": made_seconds,
         "reads": [msgspec.to_builtins(row) for row in rows],
+        "bare": bare,
         "errors": sum(row.http.errors + row.sql.errors for row in rows),
         "targets": [
             Verdict("deep page to first page, HTTP p50", ratio(deep.http.p50_ms, first.http.p50_ms), 1.5).plain(),
@@ -163,6 +165,14 @@ async def _all(pid: int, port: int, url: str, wanted: Wanted, kinds: list[Read],
     return rows
 
 
+async def _bare(pid: int, port: int, wanted: Wanted) -> dict[str, Any]:
+    """What the server takes for an answer without any SQL: the floor of all reads."""
+    before = meter.process_seconds(pid)
+    found = await load.over_http(port, ["/livez"], wanted.requests, wanted.concurrency)
+    server_ms = (meter.process_seconds(pid) - before) / wanted.requests * 1000
+    return {"path": "/livez", "http": msgspec.to_builtins(found), "server_ms": server_ms}
+
+
 async def _one(pid: int, port: int, url: str, postgres: int | None, wanted: Wanted, kind: Read) -> Measured:
     at_once = wanted.concurrency
     await load.over_http(port, kind.paths, WARM_UP, at_once)
@@ -190,5 +200,11 @@ def show(found: dict[str, Any]) -> None:
         f"{held}; {found['asked']['concurrency']} at once", "read", "req/s", "p50 ms", "p99 ms", "CPU server",
         "CPU database", "SQL/s", "p50 ms", "p99 ms", rows=rows, empty="",
     )  # fmt: skip
+    bare = found["bare"]
     report.out.print("The last three columns: the same statement by asyncpg alone. CPU in ms a request.", markup=False)
+    report.out.print(
+        f"Without any SQL ({bare['path']}) the server answers {n(bare['http']['a_second'], 0)} requests a second, p50 "
+        f"{n(bare['http']['p50_ms'])} ms, CPU {n(bare['server_ms'])} ms.",
+        markup=False,
+    )
     report.show_verdicts([Verdict(**{k: v for k, v in t.items() if k != "reached"}) for t in found["targets"]])
