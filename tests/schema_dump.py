@@ -11,7 +11,9 @@ from pathlib import Path
 from app.db import embedded, migrate
 
 INIT = Path(__file__).parents[1] / "sql" / "init.sql"
-HEAD = "-- The schema as the migrations make it, written by bin/schema_snapshot; change the schema by a revision only.\n\n"
+HEAD = (
+    "-- The schema as the migrations make it, written by bin/schema_snapshot; change the schema by a revision only.\n\n"
+)
 NOISE = ("--", "SET ", "SELECT pg_catalog", "\\restrict", "\\unrestrict")
 
 

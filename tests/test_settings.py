@@ -75,7 +75,9 @@ def test_a_right_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, valu
 
 
 def test_secrets_do_not_show() -> None:
-    assert GOOD not in repr(load_settings(secret_key=GOOD, bootstrap_token=GOOD, database_url=f"postgresql://{GOOD}@h/d"))
+    assert GOOD not in repr(
+        load_settings(secret_key=GOOD, bootstrap_token=GOOD, database_url=f"postgresql://{GOOD}@h/d")
+    )
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What a persona can do in the feed. Each docstring is what the model reads."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -11,6 +12,10 @@ from app.world.effects import Effect
 from app.world.text import Bio, CommentBody, Id, Line, PostBody, PostTitle, Query
 
 VIEW_MAX = 10
+ITEM_TOKENS = 18
+"""About what an item's names and numbers take."""
+
+NO_WORD = re.compile(r"[^\w\s]|[\d_\U00010000-\U0010ffff]")
 
 
 class Nothing(Arguments):
@@ -58,8 +63,11 @@ def ago(then: datetime) -> str:
 
 
 def tokens(text: str) -> int:
-    """About how many tokens a text takes: one for four bytes of UTF-8, as OpenAI's rule of thumb has it."""
-    return len(text.encode()) // 4 + 1
+    """About how many tokens a text takes: one for four bytes of UTF-8, as OpenAI's rule of thumb has it.
+
+    What is no word (signs, emoji, rare scripts) takes up to a token a byte, and hostile text is full of it.
+    """
+    return max(len(text.encode()) // 4, len("".join(NO_WORD.findall(text)).encode())) + 1
 
 
 def cut(text: str, limit: int) -> str:
@@ -68,14 +76,17 @@ def cut(text: str, limit: int) -> str:
 
 
 def fit(rows: list[feed.Row], budget: int, show: Callable[[feed.Row], dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many rows as the token budget holds, the first of them always; the last one says if more were cut."""
+    """As many rows as the token budget holds, the first of them always, if need be cut."""
     shown: list[dict[str, Any]] = []
     for row in rows:
         item = show(row)
-        budget -= 18 + tokens(item.get("text", ""))
-        if shown and budget < 0:
+        takes = ITEM_TOKENS + sum(tokens(item[part]) for part in ("title", "text", "bio") if part in item)
+        if takes > budget and shown:
             break
+        if takes > budget and "text" in item:
+            item["text"] = cut(item["text"], max(1, len(item["text"]) * budget // takes))
         shown.append(item)
+        budget -= takes
     return shown
 
 

@@ -141,4 +141,4 @@ def _loads(action: Action, text: str) -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """What is wrong with the arguments, in a sentence for the model."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors()[:3])
+    return "; ".join(f"{'.'.join(map(str, e['loc']))[:60] or 'arguments'}: {e['msg']}" for e in error.errors()[:3])

@@ -64,14 +64,24 @@ def persona_text(situation: Situation) -> str:
     facts += [f"{fragment}" for fragment in profile.get("fragments", [])]
     lines = [f"You are @{situation.username}{name}{role}.", situation.description[:DESCRIPTION_MAX]]
     if situation.bio:
-        lines.append(f"Bio: {situation.bio}")
-    return "\n".join([*lines, " ".join(facts)] if facts else lines)
+        lines.append(f"Bio: {_one_line(situation.bio)}")
+    return unmarked("\n".join([*lines, " ".join(facts)] if facts else lines))
+
+
+def unmarked(text: str) -> str:
+    """`text` without look-alikes of quote marks."""
+    return text.replace("⟦", "[").replace("⟧", "]")
+
+
+def _one_line(text: str) -> str:
+    """What a persona once wrote: others may have talked it into writing what looks like the lines of a prompt."""
+    return " ".join(unmarked(text).split())
 
 
 def _did(kind: str, object_id: int, said: str) -> str:
     if kind == "followed":
         return f"followed @{said}"
-    return f"{kind} #{object_id}" + (f' "{said}"' if said else "")
+    return f"{kind} #{object_id}" + (f' "{_one_line(said)}"' if said else "")
 
 
 def situation_text(situation: Situation, marker: str, max_actions: int) -> str:
@@ -107,5 +117,4 @@ def marker(seed: int, persona_id: int) -> str:
 
 def quote(result: Mapping[str, Any], marks: str) -> str:
     """What others wrote, as JSON between the turn's marks; look-alikes of the marks inside are taken out."""
-    data = msgspec.json.encode(result).decode().replace("⟦", "[").replace("⟧", "]")
-    return f"{marks}{data}{marks}"
+    return f"{marks}{unmarked(msgspec.json.encode(result).decode())}{marks}"

@@ -1,7 +1,7 @@
 """The loop of one persona's turn: ask, perform, tell, until it is done, refused or limited."""
 
 import asyncio
-import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +23,19 @@ from app.world.effects import Effect
 UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
 COMMIT_TRIES = 8
+ANSWER_MAX = 256
+"""Actions a JSON answer may hold; one with more is none."""
+
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+"""What says that the database is away or too busy just now: a step is then committed again."""
+
 
 State = Literal["running", "done", "limit", "refused", "failed"]
 
@@ -113,12 +126,13 @@ class Turn:
     @classmethod
     async def resumed(cls, mind: Mind, seat: Seat, progress: Progress) -> "Turn":
         """Go on behind the last stored reply: its effects stand, its readings are taken again."""
-        turn = cls(mind, seat, list(progress.messages), step=progress.next_step)
+        turn = cls(mind, seat, list(progress.messages))
         last: list[Planned] = []
         for status, message in progress.replies:
             completion = read_reply(status, message)
             last = turn._plan(completion)
             turn._judge(completion, last)
+            turn.step += 1
         turn._tell(await turn._results(last, progress.outcomes))
         return turn
 
@@ -155,7 +169,7 @@ class Turn:
     def _plan(self, completion: Completion) -> list[Planned]:
         if completion.status != "ok":
             return []
-        calls = completion.calls if self.seat.native else _calls_in_text(completion.text)
+        calls = completion.calls if self.seat.native else _calls_in_text(completion.text, self.step)
         effects: set[object] = set()
         return [self._plan_one(n, call, effects) for n, call in enumerate(calls)]
 
@@ -208,7 +222,7 @@ class Turn:
 
     def _limit(self, planned: list[Planned]) -> str | None:
         for p in planned:
-            self.unknown = self.unknown + 1 if p.refusal and p.action is None else 0
+            self.unknown = 0 if p.call.name in self.seat.actions.by_name else self.unknown + 1
             key = f"{p.call.name} {p.call.arguments}"
             self.same = (key, self.same[1] + 1) if key == self.same[0] else (key, 1)
         if self.unknown >= UNKNOWN_IN_A_ROW:
@@ -216,7 +230,7 @@ class Turn:
         if self.same[1] >= SAME_IN_A_ROW:
             return "loop"
         limits = self.mind.limits
-        return "max_actions" if self.used >= limits.max_actions or self.step >= limits.max_actions + 1 else None
+        return "max_actions" if self.used >= limits.max_actions or self.step + 1 >= limits.max_actions else None
 
     async def _commit(
         self, request: Request, completion: Completion, planned: list[Planned], state: State
@@ -225,7 +239,7 @@ class Turn:
         for attempt in range(COMMIT_TRIES):
             try:
                 return await self.mind.committer.commit(record)
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError):
+            except AWAY:
                 if attempt == COMMIT_TRIES - 1:
                     raise
                 await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
@@ -307,7 +321,7 @@ def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) 
 
 
 def _plain(result: dict[str, Any]) -> str:
-    return msgspec.json.encode(result).decode()
+    return prompt.unmarked(msgspec.json.encode(result).decode())
 
 
 def _told(effect: Effect, outcome: EffectOutcome) -> dict[str, Any]:
@@ -332,19 +346,18 @@ def _actions_in(text: str) -> list[Any] | None:
     except ValueError:
         return None
     actions = answer.get("actions") if isinstance(answer, dict) else None
-    return actions if isinstance(actions, list) else None
+    return actions if isinstance(actions, list) and len(actions) <= ANSWER_MAX else None
 
 
 def _is_answer(text: str) -> bool:
     return _actions_in(text) is not None
 
 
-def _calls_in_text(text: str) -> tuple[ToolCall, ...]:
-    """The actions of a strict JSON answer, as calls."""
-    key = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+def _calls_in_text(text: str, step: int) -> tuple[ToolCall, ...]:
+    """The actions of a strict JSON answer, as calls with ids of our own."""
     calls = []
     for n, item in enumerate(_actions_in(text) or []):
         name = item.get("name") if isinstance(item, dict) else None
         arguments = item.get("arguments", {}) if isinstance(item, dict) else item
-        calls.append(ToolCall(f"{key}-{n}", str(name), msgspec.json.encode(arguments).decode()))
+        calls.append(ToolCall(f"{step}-{n}", str(name), json.dumps(arguments)))
     return tuple(calls)

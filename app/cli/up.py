@@ -26,8 +26,7 @@ from app.world import personas
 
 STARTERS = SQL / "seed" / "personas.json"
 FIRST_CYCLES = 3
-"""In an empty world there is nothing to answer yet. The offline model is free, so it plays three, two turns at a time."""
-
+"""An empty world holds nothing to answer; the offline model is free, so it plays three, two turns at a time."""
 
 
 def up(

@@ -107,7 +107,11 @@ def test_the_offline_model_conforms(url: str) -> None:
     findings = data(simfeed(url, "models", "check", "scripted", "--json"))
     assert len(findings) == 5
     assert all(finding["ok"] for finding in findings)
-    assert {entry["preset"] for entry in data(simfeed(url, "models", "list", "--json"))} >= {"scripted", "openai", "ollama"}
+    assert {entry["preset"] for entry in data(simfeed(url, "models", "list", "--json"))} >= {
+        "scripted",
+        "openai",
+        "ollama",
+    }
 
 
 def test_doctor(url: str) -> None:

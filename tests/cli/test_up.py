@@ -33,7 +33,11 @@ class Up:
         env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "SIMFEED_HOME": str(home)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*SIMFEED, "up", "--port", str(self.port), *args], stdout=log, stderr=log, env=env, start_new_session=True
+                [*SIMFEED, "up", "--port", str(self.port), *args],
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
             )
 
     def get(self, path: str) -> Any:

@@ -55,8 +55,6 @@ async def turns_for(database: Database, personas: int) -> None:
 
 def step(turn: int, number: int, *effects: Effect, **more: Any) -> StepRecord:
     actions = tuple(ActionRecord(n, f"c{number}-{n}", "act", "{}", effect) for n, effect in enumerate(effects))
-    blank = {"options": b"{}", "told": b"[]", "tools_sha256": b"t", "request_sha256": b"r", "reply": b"{}"}
-    tokens = {"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 0, "cost_usd": 0.001, "latency_ms": 3}
     record = StepRecord(
         turn_id=turn,
         persona_id=turn,
@@ -68,10 +66,18 @@ def step(turn: int, number: int, *effects: Effect, **more: Any) -> StepRecord:
         detail="",
         model="m",
         model_returned="m",
+        options=b"{}",
+        told=b"[]",
+        tools_sha256=b"t",
+        request_sha256=b"r",
+        reply=b"{}",
         response=b"raw \x00 bytes",
+        prompt_tokens=10,
+        completion_tokens=5,
+        cached_tokens=0,
+        cost_usd=0.001,
+        latency_ms=3,
         actions=actions,
-        **blank,
-        **tokens,  # type: ignore[arg-type]  # one dictionary of ints and a float
     )
     return replace(record, **more)
 
@@ -153,7 +159,7 @@ async def test_a_step_is_written_once(database: Database) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"epoch": 2}, {"step": 1}, {"epoch": 0}])
-async def test_a_stale_writer_writes_nothing(database: Database, wrong: dict[str, int]) -> None:
+async def test_a_stale_writer_writes_nothing(database: Database, wrong: dict[str, Any]) -> None:
     await turns_for(database, 1)
     (result,) = await commit(database, [replace(step(1, 0, NewPost(body="stale")), **wrong)])
     assert isinstance(result, Superseded)
@@ -177,9 +183,7 @@ async def test_without_the_fence_a_stale_writer_would_write(
 async def test_one_bad_step_fails_alone(database: Database) -> None:
     await turns_for(database, 3)
     bad = step(2, 0, NewPost(body="x" * 501))
-    good, failed, other = await commit(
-        database, [step(1, 0, NewPost(body="a")), bad, step(3, 0, NewPost(body="b"))]
-    )
+    good, failed, other = await commit(database, [step(1, 0, NewPost(body="a")), bad, step(3, 0, NewPost(body="b"))])
     assert (outcome(good), outcome(other)) == ("made", "made")
     assert isinstance(failed, Exception)
     assert await database.fetchval("SELECT count(*) FROM posts") == 2

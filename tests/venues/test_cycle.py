@@ -11,6 +11,7 @@ from app.llm.scripted import ScriptedModel
 from app.settings import load_settings
 from app.venues import run as module
 from app.venues.feed import open_cycle, play_cycle
+from app.venues.run import TurnEnd
 from app.world import personas
 from app.world.personas import PersonaSpec
 from tests.conftest import a_mind
@@ -35,7 +36,7 @@ async def states(database: Database) -> dict[str, int]:
 
 async def test_a_cycle_plays_everybody_once(database: Database) -> None:
     await people(database, 12)
-    ended = []
+    ended: list[TurnEnd] = []
     async with a_mind(database) as mind:
         run_id = await open_cycle(mind, SETTINGS)
         assert run_id is not None
@@ -154,7 +155,7 @@ async def test_a_run_that_was_cut_off_goes_on_from_its_stored_replies(
         await asyncio.gather(first, return_exceptions=True)
         monkeypatch.undo()
     stored = await database.fetchval("SELECT count(*) FROM calls")
-    assert 0 < stored
+    assert stored > 0
     assert (await states(database)).get("running", 0) + (await states(database)).get("queued", 0) > 0
     await database.fetchval("UPDATE turns SET lease_until = now() - interval '1 s' WHERE state = 'running'")
     before = len(asked)
@@ -196,7 +197,7 @@ async def test_a_departed_persona_can_no_longer_write(database: Database) -> Non
             await personas.depart(database, 1)
             return await super().complete(request)
 
-    ended = []
+    ended: list[TurnEnd] = []
     async with a_mind(database, Departing()) as mind:
         run_id = await open_cycle(mind, SETTINGS)
         assert run_id is not None

@@ -38,7 +38,8 @@ async def transcript(database: Database, seed: int) -> str:
         assert run_id is not None
         assert await play_cycle(mind, settings, run_id) == "completed"
     return "".join(
-        f"@{row['username']} {row['name']} {row['arguments']} → {row['outcome']} {row['object_id'] or ''}".rstrip() + "\n"
+        f"@{row['username']} {row['name']} {row['arguments']} → {row['outcome']} {row['object_id'] or ''}".rstrip()
+        + "\n"
         for row in await database.fetch(DID)
     )
 

@@ -96,4 +96,3 @@ async def test_without_its_index_a_query_would_fail_here(connection: asyncpg.Con
         assert big_scans(plan) or plan["Shared Hit Blocks"] > BLOCKS_MOST
     finally:
         await transaction.rollback()
-
