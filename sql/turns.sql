@@ -84,6 +84,10 @@ SELECT count(*) AS calls, coalesce(sum(c.prompt_tokens), 0) AS prompt_tokens,
        count(*) FILTER (WHERE c.status <> 'ok') AS failed_calls
 FROM calls c JOIN turns t ON t.id = c.turn_id WHERE t.run_id = $1
 
+-- name: run_troubles  Why a run's model calls gave nothing, most frequent first.
+SELECT c.status, c.detail, c.model, count(*) AS times FROM calls c JOIN turns t ON t.id = c.turn_id
+WHERE t.run_id = $1 AND c.status <> 'ok' GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 5
+
 -- name: run_turns  A run's turns with their personas.
 SELECT t.id, t.persona_id, p.username, t.state, t.reason, t.next_step AS steps, t.started_at, t.ended_at
 FROM turns t JOIN personas p ON p.id = t.persona_id WHERE t.run_id = $1 ORDER BY t.ordinal

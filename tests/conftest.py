@@ -62,6 +62,7 @@ def server_url() -> Iterator[str]:
         shm = Path("/dev/shm")
         roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 512 * 1024**2
         home = Path(tempfile.mkdtemp(prefix="simfeed-tests-", dir=shm if roomy else None))
+        home.chmod(0o755)  # as root the server runs as another account
         try:
             with embedded.start(home, durable=False, options={"max_connections": "200"}) as server:
                 yield server.url("postgres")

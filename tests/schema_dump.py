@@ -33,7 +33,14 @@ def dump(url: str) -> str:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as home, embedded.start(Path(home), durable=False) as server:
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # as root the server runs as another account
+        write(home)
+
+
+def write(home: Path) -> None:
+    with embedded.start(home, durable=False) as server:
         asyncio.run(migrate.upgrade(server.url()))
         revision = asyncio.run(migrate.status(server.url())).head
         INIT.write_text(HEAD + dump(server.url()) + stamp(revision))

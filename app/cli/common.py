@@ -14,14 +14,10 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from app.agent.turn import Limits, Mind
 from app.db import migrate
 from app.db.engine import Database, explain
 from app.errors import AppError, Invalid, Misconfigured, Unavailable
-from app.ledger.commit import Committer
-from app.llm.gateway import Gateway
 from app.settings import Settings, load_settings
-from app.venues.run import LEASE_SECONDS
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CONFIG = 1, 2, 69, 78
 """1 it failed, 2 wrong input, 69 a service is away, 78 something must be configured (as sysexits.h has them)."""
@@ -78,20 +74,6 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
             yield database
         finally:
             await database.close()
-
-
-@asynccontextmanager
-async def minded(settings: Settings, database: Database) -> AsyncIterator[Mind]:
-    """All that turns need, over an open database."""
-    gateway = Gateway(settings)
-    limits = Limits(
-        settings.max_actions, settings.max_calls_per_reply, settings.result_tokens, settings.model_max_tokens
-    )
-    try:
-        async with Committer(database, lease_seconds=LEASE_SECONDS) as committer:
-            yield Mind(database, committer, gateway, limits)
-    finally:
-        await gateway.aclose()
 
 
 def _plain(value: object) -> object:

@@ -35,6 +35,7 @@ async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
     usage = await database.fetchrow(TURNS["run_usage"], run_id)
     turns = await database.fetch(TURNS["turn_states"], run_id)
     actions = await database.fetch(TURNS["action_counts"], run_id)
+    troubles = await database.fetch(TURNS["run_troubles"], run_id)
     assert run is not None  # noqa: S101 - the caller has just played it
     assert usage is not None  # noqa: S101 - an aggregate always gives a row
     return {
@@ -44,4 +45,5 @@ async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
         "actions": [dict(row) for row in actions],
         "refused": sum(row["times"] for row in actions if row["outcome"] == "refused"),
         **dict(usage),
+        "troubles": [dict(row) for row in troubles],
     }

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from app.cli.common import EXIT_FAILED, Home, Json, err, go, minded, opened, out, settings_for, show_json, table
+from app.cli.common import EXIT_FAILED, Home, Json, err, go, opened, out, settings_for, show_json, table
 from app.cli.progress import play, summary
 from app.errors import NotFound
 from app.ledger import transcript
@@ -14,8 +14,20 @@ from app.llm.model import read_reply
 from app.llm.pricing import SCRIPTED
 from app.settings import Settings
 from app.venues.feed import open_cycle
-from app.venues.run import TURNS
+from app.venues.run import TURNS, open_mind
 from app.world.text import INT64_MAX
+
+REASONS = {
+    "auth": "authentication refused: is the key right?",
+    "quota": "no quota left: check the account's balance",
+    "config": "the provider does not take the request: check the model's name and the base URL",
+    "rate_limit": "too many requests: lower MAX_CONCURRENT_TURNS",
+    "unavailable": "the provider can't be reached",
+    "timeout": "no answer in time: raise MODEL_TIMEOUT or lower MAX_CONCURRENT_TURNS",
+    "parse": "the reply was not understood: `simfeed models check` tells more; try --tool-mode json",
+    "length": "cut off: raise MODEL_MAX_TOKENS",
+}
+"""What to do about a model call that gave nothing."""
 
 
 def run(
@@ -45,7 +57,7 @@ def run(
 
 
 async def _run(settings: Settings, seed: int | None) -> dict[str, Any]:
-    async with opened(settings) as database, minded(settings, database) as mind:
+    async with opened(settings) as database, open_mind(settings, database) as mind:
         run_id = await open_cycle(mind, settings, seed=seed)
         assert run_id is not None  # noqa: S101 - a slot of its own is never taken
         await play(mind, settings, run_id, title=f"Run {run_id}")
@@ -70,6 +82,9 @@ def _show_summary(result: dict[str, Any]) -> None:
     ]
     rows: list[tuple[object, ...]] = [*turns, *actions, ("refused", result["refused"], ""), *totals]
     table(f"Run {result['run']}: {result['state']}", "what", "how many", "how", rows=rows, empty="")
+    for trouble in result["troubles"]:
+        why = REASONS.get(trouble["status"], trouble["status"])
+        err.print(f"{trouble['times']} × {trouble['model']}: {why} ({trouble['detail']})", markup=False)
     err.print(f"simfeed trace {result['run']} shows who did what.", markup=False)
 
 

@@ -12,7 +12,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from app.auth import admins
-from app.cli.common import Home, err, go, minded, settings_for
+from app.cli.common import Home, err, go, settings_for
 from app.cli.progress import play
 from app.db import embedded, migrate
 from app.db.engine import Database
@@ -22,6 +22,7 @@ from app.llm.gateway import endpoint
 from app.llm.pricing import SCRIPTED
 from app.settings import LOOPBACK, Settings
 from app.venues.feed import open_cycle
+from app.venues.run import open_mind
 from app.world import personas
 
 STARTERS = SQL / "seed" / "personas.json"
@@ -123,7 +124,7 @@ async def _first_cycle(settings: Settings, database: Database) -> None:
     cycles = 1
     if settings.simfeed_model == SCRIPTED:
         cycles, settings = FIRST_CYCLES, settings.model_copy(update={"max_concurrent_turns": 2})
-    async with minded(settings, database) as mind:
+    async with open_mind(settings, database) as mind:
         for n in range(1, cycles + 1):
             run_id = await open_cycle(mind, settings, slot=f"feed/first/{n}")
             if run_id is not None:

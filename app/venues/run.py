@@ -1,7 +1,8 @@
 """Begin, go on with and end a run: shared by every venue."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,16 +12,35 @@ import msgspec
 import structlog
 
 from app.agent.prompt import texts_sha256
-from app.agent.turn import Mind, State
+from app.agent.turn import Limits, Mind, State
 from app.db.engine import Database
 from app.db.queries import load
-from app.ledger.commit import Superseded
+from app.ledger.commit import Committer, Superseded
+from app.llm.gateway import Gateway
+from app.settings import Settings
 from app.streams import stream
 
 TURNS = load("turns")
 LEASE_SECONDS = 20.0
 HEARTBEAT_SECONDS = 5.0
 log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def open_mind(settings: Settings, database: Database) -> AsyncIterator[Mind]:
+    """All that turns need, over an open database; closed again at the end of the block."""
+    gateway = Gateway(settings)
+    limits = Limits(
+        max_actions=settings.max_actions,
+        max_calls_per_reply=settings.max_calls_per_reply,
+        result_tokens=settings.result_tokens,
+        max_tokens=settings.model_max_tokens,
+    )
+    try:
+        async with Committer(database, lease_seconds=LEASE_SECONDS) as committer:
+            yield Mind(database, committer, gateway, limits)
+    finally:
+        await gateway.aclose()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def problem(
 ) -> Response:
     """A problem answer. `instance` names this one occurrence, as it stands in the log."""
     body: dict[str, Any] = {
-        "type": f"/docs/errors#{status}",
+        "type": "about:blank",
         "title": title,
         "status": status,
         "detail": detail,

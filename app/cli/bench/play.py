@@ -20,13 +20,13 @@ from app.agent.turn import Mind
 from app.cli.bench import meter, tokens
 from app.cli.bench.meter import BENCH, Spent
 from app.cli.bench.plan import Cycle, Done, Plan, Said
-from app.cli.common import minded, opened
+from app.cli.common import opened
 from app.cli.up import STARTERS
 from app.db.engine import Database
 from app.llm.model import read_reply
 from app.settings import Settings, load_settings
 from app.venues.feed import open_cycle, play_cycle
-from app.venues.run import TurnEnd
+from app.venues.run import TurnEnd, open_mind
 from app.world import personas
 
 BATCH = 500
@@ -63,7 +63,7 @@ async def move_in(database: Database, number: int) -> None:
 
 async def play(plan: Plan) -> Done:
     settings = settings_of(plan)
-    async with opened(settings) as database, minded(settings, database) as mind:
+    async with opened(settings) as database, open_mind(settings, database) as mind:
         await move_in(database, plan.personas)
         async with database.connection() as connection:
             postgres = await meter.postmaster(connection)
