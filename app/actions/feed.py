@@ -15,6 +15,8 @@ VIEW_MAX = 10
 ITEM_TOKENS = 18
 """About what an item's names and numbers take."""
 
+WRITTEN = ("title", "text", "bio")
+
 NO_WORD = re.compile(r"[^\w\s]|[\d_\U00010000-\U0010ffff]")
 
 
@@ -80,14 +82,19 @@ def fit(rows: list[feed.Row], budget: int, show: Callable[[feed.Row], dict[str, 
     shown: list[dict[str, Any]] = []
     for row in rows:
         item = show(row)
-        takes = ITEM_TOKENS + sum(tokens(item[part]) for part in ("title", "text", "bio") if part in item)
+        takes = ITEM_TOKENS + sum(tokens(item[part]) for part in WRITTEN if part in item)
         if takes > budget and shown:
             break
-        if takes > budget and "text" in item:
-            item["text"] = cut(item["text"], max(1, len(item["text"]) * budget // takes))
-        shown.append(item)
+        shown.append(_shortened(item, budget / takes))
         budget -= takes
     return shown
+
+
+def _shortened(item: dict[str, Any], share: float) -> dict[str, Any]:
+    """An item with what members wrote cut to this share of its length."""
+    if share >= 1:
+        return item
+    return item | {part: cut(item[part], max(1, int(len(item[part]) * share))) for part in WRITTEN if part in item}
 
 
 def _post(row: feed.Row) -> dict[str, Any]:
@@ -147,7 +154,7 @@ async def view_follows_recent_actions(context: ActionContext, _: Nothing) -> Rea
 
 @reads(PostRef)
 async def view_comments_on_post(context: ActionContext, given: PostRef) -> Reading:
-    """A post's comments"""
+    """View comments on post"""
     rows = await feed.comments_for_persona(context.database, context.persona_id, given.post_id, VIEW_MAX)
     if rows is None:
         raise ActionRefused(f"there is no post {given.post_id}")
@@ -158,7 +165,7 @@ async def view_comments_on_post(context: ActionContext, given: PostRef) -> Readi
 
 @reads(PostRef)
 async def find_post_author(context: ActionContext, given: PostRef) -> Reading:
-    """Who wrote a post"""
+    """Find post author"""
     row = await feed.author_for_persona(context.database, context.persona_id, given.post_id)
     if row is None:
         raise ActionRefused(f"there is no post {given.post_id}")
@@ -169,7 +176,7 @@ async def find_post_author(context: ActionContext, given: PostRef) -> Reading:
 
 @reads(Words)
 async def search_posts(context: ActionContext, given: Words) -> Reading:
-    """Posts with these words"""
+    """Search posts"""
     rows = await feed.search_for_persona(context.database, context.persona_id, given.query, VIEW_MAX)
     return _posts(context, rows, "search")
 
@@ -201,7 +208,7 @@ def comment_on_post(given: CommentText) -> Effect:
 
 @writes(PostRef)
 def like_post(given: PostRef) -> Effect:
-    """Like a post"""
+    """Like post"""
     return effects.Like(given.post_id)
 
 
@@ -243,13 +250,13 @@ def report_post(given: ReportText) -> Effect:
 
 @writes(BioText)
 def update_bio(given: BioText) -> Effect:
-    """Rewrite your bio"""
+    """Update bio"""
     return effects.NewBio(body=given.bio)
 
 
 @writes(Nothing)
 def end_turn(_: Nothing) -> EndTurn:
-    """You are done"""
+    """End turn"""
     return EndTurn()
 
 

@@ -75,7 +75,9 @@ class Action:
 
 
 def _described(function: Callable[..., Any]) -> str:
-    return " ".join((function.__doc__ or "").split()).removesuffix(".")
+    """What the model reads; nothing when it says no more than the name does."""
+    text = " ".join((function.__doc__ or "").split()).removesuffix(".")
+    return "" if text.lower().replace(" ", "_") == function.__name__ else text
 
 
 A = TypeVar("A", bound=Arguments)
