@@ -37,7 +37,7 @@ RUN groupadd --gid 10001 simfeed \
         --shell /usr/sbin/nologin simfeed
 WORKDIR /srv/simfeed
 COPY --from=builder /opt/venv /opt/venv
-COPY pyproject.toml alembic.ini ./
+COPY alembic.ini ./
 COPY sql sql
 COPY migrations migrations
 COPY app app

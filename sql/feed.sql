@@ -1,19 +1,21 @@
 -- The feed, read by pages, the API and personas alike. Every list is one bounded index scan, from a cursor on.
--- The first page's cursor is the greatest value of its type.
+-- The first page's cursor is the greatest value of its type. `OFFSET 0` keeps each row's joins a lookup by key, whatever
+-- the planner guesses of $-parameters, so that one generic plan serves every call and nothing is planned anew.
 
 -- name: latest  Newest first, before post $1.
 SELECT f.* FROM (SELECT id FROM posts WHERE id < $1 ORDER BY id DESC LIMIT $2) page
-JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: latest_by  Newest of author $3.
 SELECT f.* FROM (SELECT id FROM posts WHERE author_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2) page
-JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: top  Most liked first, before ($1 likes, post $3).
 SELECT f.* FROM (
     SELECT post_id FROM post_counts WHERE (likes_count, post_id) < ($1::int, $3::bigint)
     ORDER BY likes_count DESC, post_id DESC LIMIT $2
-) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.likes_count DESC, f.id DESC
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
+ORDER BY f.likes_count DESC, f.id DESC
 
 -- name: top_by  Most liked of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (likes_count, post_id) < ($1::int, $3::bigint)
@@ -23,7 +25,8 @@ ORDER BY likes_count DESC, post_id DESC LIMIT $2
 SELECT f.* FROM (
     SELECT post_id FROM post_counts WHERE (hot, post_id) < ($1::float8, $3::bigint)
     ORDER BY hot DESC, post_id DESC LIMIT $2
-) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.hot DESC, f.id DESC
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
+ORDER BY f.hot DESC, f.id DESC
 
 -- name: hot_by  The same of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (hot, post_id) < ($1::float8, $3::bigint)
@@ -33,7 +36,8 @@ ORDER BY hot DESC, post_id DESC LIMIT $2
 SELECT f.* FROM (
     SELECT post_id FROM post_counts WHERE (comments_count, post_id) < ($1::int, $3::bigint)
     ORDER BY comments_count DESC, post_id DESC LIMIT $2
-) page JOIN feed_posts f ON f.id = page.post_id ORDER BY f.comments_count DESC, f.id DESC
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
+ORDER BY f.comments_count DESC, f.id DESC
 
 -- name: discussed_by  Most commented of author $4.
 SELECT * FROM feed_posts WHERE author_id = $4 AND (comments_count, post_id) < ($1::int, $3::bigint)
@@ -46,16 +50,16 @@ SELECT f.* FROM (
         SELECT id FROM posts WHERE author_id = w.followed AND id < $1 ORDER BY id DESC LIMIT $2
     ) p
     WHERE w.follower = $3 ORDER BY p.id DESC LIMIT $2
-) page JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: search  Posts that hold all words of $3, newest first.
 SELECT f.* FROM (
     SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $3) AND id < $1 ORDER BY id DESC LIMIT $2
-) page JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: page  Page by number; $1 rows are skipped over the primary key alone.
 SELECT f.* FROM (SELECT id FROM posts ORDER BY id DESC OFFSET $1 LIMIT $2) page
-JOIN feed_posts f ON f.id = page.id ORDER BY f.id DESC
+CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: post  One post.
 SELECT * FROM feed_posts WHERE id = $1
@@ -70,32 +74,68 @@ LEFT JOIN personas a ON a.id = c.author_id
 WHERE p.id = $1
 ORDER BY c.id DESC
 
--- name: for_persona  The newest, most liked ('top') or most discussed posts as persona $1 sees them: not its own, none it muted.
+-- name: for_persona_latest  The newest 50 posts as persona $1 sees them: not its own, none of whom it muted, nor shared from them.
 SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
-       f.created_at, f.repost_of
+       f.created_at, f.repost_of, f.repost_of_username
 FROM (
-    SELECT * FROM (SELECT id FROM posts WHERE $2 = 'latest' ORDER BY id DESC LIMIT $3 + 40) l
-    UNION ALL
-    SELECT * FROM (SELECT post_id FROM post_counts WHERE $2 = 'top' ORDER BY likes_count DESC, post_id DESC
-                   LIMIT $3 + 40) t
-    UNION ALL
-    SELECT * FROM (SELECT post_id FROM post_counts WHERE $2 = 'discussed' ORDER BY comments_count DESC, post_id DESC
-                   LIMIT $3 + 40) d
-) seen (id)
-JOIN feed_posts f ON f.id = seen.id
-WHERE f.author_id <> $1
-  AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = f.author_id)
-ORDER BY CASE $2 WHEN 'top' THEN f.likes_count WHEN 'discussed' THEN f.comments_count END DESC, f.id DESC
-LIMIT $3
+    SELECT s.id FROM (
+        SELECT p.id, p.author_id, o.author_id AS original_author_id
+        FROM (SELECT id, author_id, repost_of FROM posts ORDER BY id DESC LIMIT 50) p
+        LEFT JOIN LATERAL (SELECT author_id FROM posts o WHERE o.id = p.repost_of OFFSET 0) o ON true
+    ) s
+    WHERE s.author_id <> $1
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id IN (s.author_id, s.original_author_id))
+    ORDER BY s.id DESC LIMIT $2
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f
+ORDER BY f.id DESC
+
+-- name: for_persona_top  The same of the 50 most liked.
+SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
+       f.created_at, f.repost_of, f.repost_of_username
+FROM (
+    SELECT s.id FROM (
+        SELECT k.id, k.rank, p.author_id, p.original_author_id
+        FROM (
+            SELECT post_id AS id, likes_count AS rank FROM post_counts ORDER BY likes_count DESC, post_id DESC LIMIT 50
+        ) k CROSS JOIN LATERAL (
+            SELECT p.author_id, (SELECT o.author_id FROM posts o WHERE o.id = p.repost_of) AS original_author_id
+            FROM posts p WHERE p.id = k.id OFFSET 0
+        ) p
+    ) s
+    WHERE s.author_id <> $1
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id IN (s.author_id, s.original_author_id))
+    ORDER BY s.rank DESC, s.id DESC LIMIT $2
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f
+ORDER BY f.likes_count DESC, f.id DESC
+
+-- name: for_persona_discussed  The same of the 50 most discussed.
+SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
+       f.created_at, f.repost_of, f.repost_of_username
+FROM (
+    SELECT s.id FROM (
+        SELECT k.id, k.rank, p.author_id, p.original_author_id
+        FROM (
+            SELECT post_id AS id, comments_count AS rank FROM post_counts ORDER BY comments_count DESC, post_id DESC LIMIT 50
+        ) k CROSS JOIN LATERAL (
+            SELECT p.author_id, (SELECT o.author_id FROM posts o WHERE o.id = p.repost_of) AS original_author_id
+            FROM posts p WHERE p.id = k.id OFFSET 0
+        ) p
+    ) s
+    WHERE s.author_id <> $1
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id IN (s.author_id, s.original_author_id))
+    ORDER BY s.rank DESC, s.id DESC LIMIT $2
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f
+ORDER BY f.comments_count DESC, f.id DESC
 
 -- name: search_for_persona  Posts that hold all words of $2, as persona $1 sees them.
 SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
-       f.created_at, f.repost_of
+       f.created_at, f.repost_of, f.repost_of_username
 FROM (
-    SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $2) ORDER BY id DESC LIMIT $3 + 40
-) found JOIN feed_posts f ON f.id = found.id
-WHERE NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = f.author_id)
-ORDER BY f.id DESC LIMIT $3
+    SELECT id FROM posts p WHERE search @@ websearch_to_tsquery('simple', $2)
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = p.author_id)
+    ORDER BY id DESC LIMIT $3
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f
+ORDER BY f.id DESC
 
 -- name: comments_for_persona  A post's newest comments as persona $1 sees them; one row of NULLs when there are none.
 SELECT c.id, c.body, c.author_id, a.username AS author_username, c.created_at
@@ -115,7 +155,11 @@ FROM posts p JOIN personas a ON a.id = p.author_id WHERE p.id = $2
 
 -- name: follows_actions  What those whom persona $1 follows did lately.
 SELECT k.did, k.post_id, k.text, k.created_at, a.id AS author_id, a.username AS author_username
-FROM (SELECT followed FROM follows WHERE follower = $1 ORDER BY id DESC LIMIT 30) w
+FROM (
+    SELECT followed FROM follows f WHERE follower = $1
+      AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = f.followed)
+    ORDER BY id DESC LIMIT 30
+) w
 JOIN personas a ON a.id = w.followed
 CROSS JOIN LATERAL (
     (SELECT CASE WHEN repost_of IS NULL THEN 'post' ELSE 'repost' END AS did, coalesce(repost_of, id) AS post_id,

@@ -130,7 +130,7 @@ class FaultLLM:
 
 
 async def _until_gone(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof():  # noqa: ASYNC110 - waiting by reading would eat the next request
+    while not reader.at_eof():  # waiting by reading would eat the next request
         await asyncio.sleep(0.01)
 
 

@@ -100,7 +100,7 @@ def _shortened(item: dict[str, Any], share: float) -> dict[str, Any]:
 def _post(row: feed.Row) -> dict[str, Any]:
     item = {"id": row["root_id"], "by": "@" + row["author_username"], "by_id": row["author_id"]}
     if row["repost_of"] is not None:
-        item["repost_of"] = row["root_id"]
+        item |= {"repost_of": row["root_id"], "written_by": f"@{row['repost_of_username']}"}
     if row["title"]:
         item["title"] = cut(row["title"], 80)
     counts = {"likes": row["likes_count"], "comments": row["comments_count"]}
@@ -289,3 +289,13 @@ def feed_actions(*, has_liked: bool = True, follows: bool = True) -> ActionSet:
     All else comes first and in the same order, so that a provider's prompt cache serves every persona.
     """
     return ActionSet((*ALWAYS, *(UNDO_LIKE if has_liked else ()), *(OF_FOLLOWERS if follows else ())))
+
+
+def every_feed_actions() -> tuple[ActionSet, ...]:
+    """All sets that `feed_actions` gives."""
+    return tuple(feed_actions(has_liked=liked, follows=follows) for liked in (True, False) for follows in (True, False))
+
+
+def feed_actions_by(tools_sha256: bytes) -> ActionSet | None:
+    """The set whose tools have this hash, so that a resumed turn goes on with what it was offered."""
+    return next((found for found in every_feed_actions() if found.tools_sha256 == tools_sha256), None)

@@ -16,7 +16,6 @@ from app.db.engine import Database
 from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord
 from app.ledger.transcript import Progress
 from app.llm.model import Completion, Model, Request, ToolCall, encode_message, encode_result, read_reply
-from app.llm.pricing import cost
 from app.streams import number
 from app.world.effects import Effect
 
@@ -267,7 +266,7 @@ class Turn:
             prompt_tokens=usage.prompt,
             completion_tokens=usage.completion,
             cached_tokens=usage.cached,
-            cost_usd=cost(request.model, usage),
+            cost_usd=completion.cost_usd,
             latency_ms=completion.latency_ms,
             actions=tuple(p.record() for p in planned),
             exposures=self.exposures,

@@ -1,6 +1,7 @@
 """Access tokens (JWT, HS256 only) and single-use tokens (random, kept as their SHA-256)."""
 
 import hashlib
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ LEEWAY_SECONDS = 30
 TOKEN_MAX = 4_096
 REQUIRED = ("exp", "iat", "sub", "aud", "iss", "jti")
 OPTIONS: dict[str, Any] = {"leeway": LEEWAY_SECONDS, **{f"require_{claim}": True for claim in REQUIRED}}
+
+_ID = re.compile(r"[1-9][0-9]{0,17}")
+_JTI = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ def check(secret: str, token: str) -> Claims:
         claims = jwt.decode(token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=OPTIONS)
         if not _one_spelling(token) or claims["iat"] > time.time() + LEEWAY_SECONDS:
             raise JWTError("spelled otherwise than we do, or of the future")
-        return Claims(int(claims["sub"]), str(claims["jti"]))
-    except (JWTError, ValueError, TypeError, KeyError, RecursionError):
+        if not _ID.fullmatch(claims["sub"]) or not _JTI.fullmatch(claims["jti"]):
+            raise JWTError("no such admin or session can be")
+        return Claims(int(claims["sub"]), claims["jti"])
+    except (JWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise Unauthorized("the access token is not valid or has expired: sign in again") from None
 
 

@@ -62,7 +62,7 @@ def check(
       simfeed models check gpt-4o-mini
       simfeed models check scripted
 
-    Ask a model to call tools, and say what it did: four short calls, which cost what they cost.
+    Ask a model to call tools, and say what it did: two short calls, which cost what they cost.
     """
     settings = settings_for(home)
     if model != SCRIPTED:

@@ -22,6 +22,7 @@ class Progress:
     replies: tuple[tuple[str, bytes], ...]
     outcomes: dict[int, EffectOutcome]
     next_step: int
+    tools_sha256: bytes
 
 
 def told(call: asyncpg.Record) -> list[bytes]:
@@ -39,6 +40,12 @@ def messages(calls: Sequence[asyncpg.Record], *, upto: int) -> list[bytes]:
     return sent
 
 
+async def keep_tools(database: Database, tools: Sequence[tuple[bytes, bytes]]) -> None:
+    """Keep tool schemas, (SHA-256, JSON) each, once: without them no request could be rebuilt."""
+    async with database.connection() as connection:
+        await connection.executemany(TURNS["keep_text"], tools)
+
+
 async def progress(database: Database, turn_id: int) -> Progress:
     """What is stored of a turn, to go on from."""
     calls = await database.fetch(TURNS["turn_calls"], turn_id)
@@ -50,4 +57,5 @@ async def progress(database: Database, turn_id: int) -> Progress:
         if a["step"] == last and a["effect"] is not None
     }
     conversation = [*messages(calls, upto=last), calls[last]["reply"]] if calls else []
-    return Progress(tuple(conversation), tuple((c["status"], c["reply"]) for c in calls), outcomes, len(calls))
+    replies = tuple((c["status"], c["reply"]) for c in calls)
+    return Progress(tuple(conversation), replies, outcomes, len(calls), calls[0]["tools_sha256"] if calls else b"")

@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from app.errors import Misconfigured
 from app.llm.model import Completion, Model, Request
-from app.llm.pricing import CUSTOM, SCRIPTED, providers, split
+from app.llm.pricing import CUSTOM, SCRIPTED, cost, providers, split
 from app.llm.retry import Retrying
 from app.llm.scripted import ScriptedModel
 from app.settings import Settings
@@ -64,13 +66,16 @@ class Gateway:
 
     async def complete(self, request: Request) -> Completion:
         if request.model == SCRIPTED:
-            return await self._model(SCRIPTED, None).complete(request)
+            free = await self._model(SCRIPTED, None).complete(request)
+            return msgspec.structs.replace(free, cost_usd=0.0)
         try:
             where = endpoint(self.settings, request.model)
         except Misconfigured as error:
             return Completion("config", request.model, detail=error.detail)
         async with self._slots:
-            return await self._model(where.provider, where).complete(replace(request, model=where.name))
+            completion = await self._model(where.provider, where).complete(replace(request, model=where.name))
+        price = None if where.provider == CUSTOM else cost(f"{where.provider}/{where.name}", completion.usage)
+        return msgspec.structs.replace(completion, cost_usd=price)
 
     def _model(self, provider: str, where: Endpoint | None) -> Model:
         if provider not in self._models:

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import asyncpg
 import msgspec
 
-from app.actions.feed import feed_actions
+from app.actions.feed import every_feed_actions, feed_actions, feed_actions_by
 from app.agent import prompt
 from app.agent.turn import Mind, Seat, State, Turn
 from app.ledger import transcript
@@ -39,6 +40,7 @@ async def play_cycle(
         return None
     terms = msgspec.json.decode(run["settings"])
     native = terms.get("tool_mode", "native") == "native"
+    await transcript.keep_tools(mind.database, [(a.tools_sha256, a.tools) for a in every_feed_actions()])
 
     async def prepare(claims: list[Claim]) -> Play:
         rows = await feed.situations(mind.database, [claim.persona_id for claim in claims])
@@ -77,7 +79,9 @@ def _seat(claim: Claim, row: asyncpg.Record, seed: int, model: str, settings: Se
 
 async def _turn(mind: Mind, seat: Seat, claim: Claim, row: asyncpg.Record) -> Turn:
     if claim.next_step:
-        return await Turn.resumed(mind, seat, await transcript.progress(mind.database, claim.turn_id))
+        progress = await transcript.progress(mind.database, claim.turn_id)
+        offered = feed_actions_by(progress.tools_sha256) or seat.actions
+        return await Turn.resumed(mind, replace(seat, actions=offered), progress)
     situation = prompt.Situation(
         username=row["username"],
         description=row["description"],

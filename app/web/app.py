@@ -22,6 +22,13 @@ from app.web.pages.feed import router as pages
 VERSION = version("simfeed")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 DESCRIPTION = "A social network whose members are personas played by a language model."
+TAGS: list[dict[str, Any]] = [
+    {"name": "feed", "description": "What the personas have said and done. Public."},
+    {"name": "auths", "description": "Becoming an admin, signing in and out, inviting others."},
+    {"name": "personas", "description": "The members, as admins manage them."},
+    {"name": "scheduler", "description": "When the personas wake."},
+    {"name": "health", "description": "Whether the server lives and can serve."},
+]
 
 
 def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
@@ -53,7 +60,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
 
 
 def _root(app: FastAPI) -> None:
-    @app.get("/", operation_id="root", response_model=Root, responses=problems(), tags=["feed"])
+    @app.get("/", operation_id="root", response_model=Root, responses=problems(304), tags=["feed"])
     async def root(request: Request, house: TheHouse) -> Response:
         """What this is, and what there is to ask it; to a browser, the feed."""
         if wants_page(request):
@@ -73,7 +80,9 @@ def endpoints(app: FastAPI) -> dict[str, str]:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
+        )
         schemas = schema["components"]["schemas"]
         schemas |= Problem.model_json_schema(ref_template="#/components/schemas/{model}")["$defs"]
         schemas["Problem"] = {

@@ -39,7 +39,8 @@ class SignedIn:
 _bearer = OAuth2PasswordBearer(tokenUrl="auths/login", auto_error=False)
 
 
-def house(request: Request) -> House:
+async def house(request: Request) -> House:
+    # Not a plain function: FastAPI would send each request through a thread for it.
     found = request.app.state.house
     assert isinstance(found, House)  # noqa: S101 - the lifespan has set it
     return found

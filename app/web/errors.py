@@ -59,24 +59,25 @@ def _of(request: Request, error: AppError) -> Response:
     )
 
 
-def _pointer(location: tuple[Any, ...], body: Any) -> str:
-    """Where in the body, or which parameter; parts of `location` that name no place in the body are left out."""
-    where, *rest = location
+def _pointer(error: dict[str, Any], body: Any) -> str:
+    """Where in the body, or which parameter; what names no place in the body (a type's name) is left out."""
+    where, *rest = error["loc"]
     if where != "body":
         return str(rest[0] if rest else where)
     pointer = ""
     for part in rest:
-        if not isinstance(body, dict | list):
+        known = part in body if isinstance(body, dict) else isinstance(body, list) and part in range(len(body))
+        if not known and error["type"] != "missing":
             break
         pointer += "/" + str(part)[:KEY_SHOWN].replace("~", "~0").replace("/", "~1")
-        body = body.get(part) if isinstance(body, dict) else body[part] if part in range(len(body)) else None
+        body = body[part] if known else None
     return pointer
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for nothing else
     errors = tuple(
-        FieldError(_pointer(e["loc"], error.body), str(e["type"]), str(e["msg"]).removeprefix("Value error, "))
+        FieldError(_pointer(e, error.body), str(e["type"]), str(e["msg"]).removeprefix("Value error, "))
         for e in error.errors()[:20]
     )
     detail = "; ".join(f"{e.pointer.removeprefix('/') or 'body'}: {e.message}" for e in errors[:5])

@@ -74,7 +74,7 @@ async def for_persona(
     database: Database, persona_id: int, which: Literal["latest", "top", "discussed"], limit: int
 ) -> list[Row]:
     """Posts of others as a persona sees them."""
-    return await database.fetch(FEED["for_persona"], persona_id, which, limit)
+    return await database.fetch(FEED[f"for_persona_{which}"], persona_id, limit)
 
 
 async def search_for_persona(database: Database, persona_id: int, words: str, limit: int) -> list[Row]:

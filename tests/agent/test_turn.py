@@ -523,17 +523,16 @@ ENDS: list[tuple[Completion, tuple[str, str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reply", "end"), ENDS)
 @pytest.mark.parametrize("first", [True, False])
-async def test_how_a_turn_ends(database: Database, reply: Completion, end: tuple[str, str], first: bool) -> None:
-    await turns_for(database, 1)
-    model = Script(reply) if first else Script(says(("view_most_recent_posts", {})), reply)
-    await play(database, model)
-    if end == ("refused", "empty") and not first:
-        end = ("done", "no_call")
-    assert await state(database) == end
+async def test_how_a_turn_ends(database: Database, first: bool) -> None:
+    await turns_for(database, len(ENDS))
+    for turn, (reply, end) in enumerate(ENDS, 1):
+        model = Script(reply) if first else Script(says(("view_most_recent_posts", {})), reply)
+        await play(database, model, turn)
+        later_silence = end == ("refused", "empty") and not first
+        assert await state(database, turn) == (("done", "no_call") if later_silence else end)
+        assert len(model.asked) == (1 if first else 2)
     assert await effects(database) == {}
-    assert len(model.asked) == (1 if first else 2)
 
 
 async def test_what_stands_beside_end_turn_is_done(database: Database) -> None:
@@ -566,17 +565,17 @@ async def test_json_mode_acts(database: Database) -> None:
 NO_ANSWER = ["I like trains.", "{", "[]", '{"actions": 5}', '{"actions": {}}', "null", '{"actions":[NaN]}', "\ud7ff"]
 
 
-@pytest.mark.parametrize("text", [*NO_ANSWER, '{"actions":[' + ",".join("1" * 257) + "]}"])
-async def test_json_mode_repairs_once(database: Database, text: str) -> None:
-    await turns_for(database, 2)
-    model = Script(says_json(text=text), says_json(("create_post", {"body": "a"})), says_json(text=text))
-    await play(database, model, native=False)
-    assert await state(database) == ("failed", "parse")
-    assert await effects(database) == {"posts": 1}
-    assert len(model.asked) == 3
-    model = Script(says_json(text=text))
-    await play(database, model, 2, native=False)
-    assert (await state(database, 2), len(model.asked)) == (("failed", "parse"), 2)
+async def test_json_mode_repairs_once(database: Database) -> None:
+    texts = [*NO_ANSWER, '{"actions":[' + ",".join("1" * 257) + "]}"]
+    await turns_for(database, 2 * len(texts))
+    for turn, text in enumerate(texts, 1):
+        model = Script(says_json(text=text), says_json(("create_post", {"body": "a"})), says_json(text=text))
+        await play(database, model, turn, native=False)
+        assert (await state(database, turn), len(model.asked)) == (("failed", "parse"), 3)
+        model = Script(says_json(text=text))
+        await play(database, model, len(texts) + turn, native=False)
+        assert (await state(database, len(texts) + turn), len(model.asked)) == (("failed", "parse"), 2)
+    assert await effects(database) == {"posts": len(texts)}
 
 
 ODD = ["1", "null", '"end_turn"', "[]", "{}", '{"name":null}', '{"name":["a"]}', '{"name":{}}', '{"name":"\\ud800"}',
@@ -586,12 +585,12 @@ ODD = ["1", "null", '"end_turn"', "[]", "{}", '{"name":null}', '{"name":["a"]}',
        '{"name":"create_post","arguments":{"body":"\\u0000"}}']  # fmt: skip
 
 
-@pytest.mark.parametrize("item", ODD)
-async def test_odd_items_of_a_json_answer_are_refused(database: Database, item: str) -> None:
-    await turns_for(database, 1)
-    model = Script(says_json(text=f'{{"actions":[{item}]}}'), says_json(("end_turn", {})))
-    await play(database, model, native=False)
-    assert await outcomes(database) == ["refused", "ended"]
+async def test_odd_items_of_a_json_answer_are_refused(database: Database) -> None:
+    await turns_for(database, len(ODD))
+    for turn, item in enumerate(ODD, 1):
+        model = Script(says_json(text=f'{{"actions":[{item}]}}'), says_json(("end_turn", {})))
+        await play(database, model, turn, native=False)
+        assert await outcomes(database, turn) == ["refused", "ended"], item
     assert await effects(database) == {}
 
 
@@ -675,17 +674,25 @@ async def _at_once(_: float) -> None:
     return None
 
 
-@pytest.mark.parametrize("error", AWAY, ids=lambda e: type(e).__name__)
-async def test_a_database_that_is_away_is_waited_for(
-    database: Database, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    await turns_for(database, 1)
+async def test_a_database_that_is_away_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    await turns_for(database, len(AWAY))
     async with a_mind(database, Script(says(("create_post", {"body": "a"})), END)) as mind:
-        turn = fresh(dataclasses.replace(mind, committer=Shaky(mind.committer, error, error)), seat())  # type: ignore[arg-type]
-        with monkeypatch.context() as patched:
-            patched.setattr(asyncio, "sleep", _at_once)
-            assert await turn.play() == "done"
-    assert await effects(database) == {"posts": 1}
+        for persona, error in enumerate(AWAY, 1):
+            shaky = Shaky(mind.committer, error, error)
+            turn = fresh(dataclasses.replace(mind, committer=shaky), seat(persona))  # type: ignore[arg-type]
+            with monkeypatch.context() as patched:
+                patched.setattr(asyncio, "sleep", _at_once)
+                assert await turn.play() == "done"
+    assert await effects(database) == {"posts": len(AWAY)}
+
+
+async def test_control_a_turn_that_does_not_wait_fails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AWAY", ())
+    await turns_for(database, 1)
+    async with a_mind(database, Script(END)) as mind:
+        shaky = Shaky(mind.committer, AWAY[0])
+        with pytest.raises(asyncpg.AdminShutdownError):
+            await fresh(dataclasses.replace(mind, committer=shaky), seat()).play()  # type: ignore[arg-type]
 
 
 async def test_a_database_that_stays_away_ends_the_turn_here(

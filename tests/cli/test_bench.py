@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from app.cli.bench import load, place, reads, steps, stub
@@ -19,20 +20,20 @@ PROC = Path("/proc")
 SETTING_NAMES = {name.upper() for name in Settings.model_fields}
 
 
-def environment(temporary: Path) -> dict[str, str]:
+def environment(temporary: Path, **more: str) -> dict[str, str]:
     """No setting of the developer's, and a place for what is temporary that the test can look at."""
     kept = {name: value for name, value in os.environ.items() if name.upper() not in SETTING_NAMES}
-    return {**kept, "TMPDIR": str(temporary)}
+    return {**kept, "TMPDIR": str(temporary), **more}
 
 
-def start(temporary: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+def start(temporary: Path, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-c", "from app.cli import main; main()", "bench", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(temporary))
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment(temporary, **more))
 
 
-def bench(temporary: Path, *arguments: str) -> dict[str, Any]:
-    child = start(temporary, *arguments, "--json")
+def bench(temporary: Path, *arguments: str, **more: str) -> dict[str, Any]:
+    child = start(temporary, *arguments, "--json", **more)
     told, talk = child.communicate(timeout=240)
     assert child.returncode == 0, talk.decode()
     found = json.loads(told)
@@ -81,6 +82,7 @@ def test_turns(temporary: Path) -> None:
         assert row["postgres_ms"] is None or 0.01 < row["postgres_ms"] < 500
         assert 20 < row["peak_mb"] < 2_000
         assert row["checks"]["open_turns"] == row["checks"]["failed_turns"] == 0
+        assert row["requests_counted"] == row["requests_rebuilt_exactly"] > 0
         assert 300 < row["first_call_tokens"] < 5_000
         assert row["first_call_tokens"] < row["tokens_a_call"] < row["tokens_an_action"]
     assert http["checks"]["actions_made"] >= 4
@@ -111,6 +113,21 @@ def test_feed(temporary: Path) -> None:
             assert 1 < timing["a_second"] < 1_000_000
             assert 0 < timing["p50_ms"] <= timing["p99_ms"] < 30_000
         assert row["http_to_sql"] > 0
+    check_nothing_left(temporary)
+
+
+async def test_leaves_nothing_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
+    sizes = ("--personas", "3", "--cycles", "1", "--min-steps", "1", "--growth-cycles", "0", "--over", "inprocess")
+    found = bench(temporary, "turns", *sizes, DATABASE_URL=server_url)
+    assert found["sound"]
+    assert found["floor"] is found["growth"] is None
+    assert found["machine"]["server"] == "PostgreSQL of DATABASE_URL"
+    connection = await asyncpg.connect(server_url)
+    try:
+        left = await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'simfeed_bench_%'")
+    finally:
+        await connection.close()
+    assert left == 0
     check_nothing_left(temporary)
 
 

@@ -1,4 +1,4 @@
-"""Models by name: the right endpoint and key, prices that are known or said not to be, and a check of what a model can."""
+"""Models by name: the right endpoint and key, prices that are known or said not to be, and what a model can."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from app.errors import Misconfigured
-from app.llm import gateway as module
 from app.llm.conformance import OFFERED, check
 from app.llm.gateway import Endpoint, Gateway, endpoint
 from app.llm.model import Completion, Request, Usage, encode_message
@@ -128,7 +127,7 @@ async def test_clients_are_made_once_and_closed() -> None:
             closed.append(self)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "OpenAIModel", Client)
+        patched.setattr("app.llm.openai.OpenAIModel", Client)
         gateway = Gateway(load_settings(openai_api_key="sk-o", model_timeout=7))
         for model in ("gpt-4o", "gpt-4o-mini", "ollama/a", "ollama/b"):
             await gateway.complete(ask(model))

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 import msgspec
 
+from app.db.engine import WEB_TIMEOUTS
+
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 OK = b"HTTP/1.1 200 "
 SECONDS = 30.0
@@ -83,8 +85,8 @@ def _getting(connection: Connection, paths: Sequence[str]) -> Callable[[int], Aw
 async def over_sql(
     url: str, query: str, arguments: Sequence[tuple[object, ...]], requests: int, at_once: int
 ) -> Timing:
-    """Fetch the same query with these arguments in turn, each worker on a connection of its own."""
-    connections = [await asyncpg.connect(url, server_settings={"jit": "off"}) for _ in range(at_once)]
+    """Fetch the same query with these arguments in turn, on connections that are set as the program's."""
+    connections = [await asyncpg.connect(url, server_settings=WEB_TIMEOUTS) for _ in range(at_once)]
     try:
         return await _spread([_fetching(c, query, arguments) for c in connections], requests)
     finally:

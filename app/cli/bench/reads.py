@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.bench import load, meter, place, report, world
 from app.cli.bench.load import Timing
 from app.cli.bench.report import Verdict, ratio
-from app.cli.common import err, go
+from app.cli.common import err, go, out, table
 from app.errors import Unavailable
 from app.settings import Settings
 from app.web.inputs import sign_cursor
@@ -196,13 +196,13 @@ def show(found: dict[str, Any]) -> None:
         for r in found["reads"]
     ]  # fmt: skip
     held = ", ".join(f"{number:,} {what}" for what, number in found["world"].items())
-    report.table(
+    table(
         f"{held}; {found['asked']['concurrency']} at once", "read", "req/s", "p50 ms", "p99 ms", "CPU server",
         "CPU database", "SQL/s", "p50 ms", "p99 ms", rows=rows, empty="",
     )  # fmt: skip
     bare = found["bare"]
-    report.out.print("The last three columns: the same statement by asyncpg alone. CPU in ms a request.", markup=False)
-    report.out.print(
+    out.print("The last three columns: the same statement by asyncpg alone. CPU in ms a request.", markup=False)
+    out.print(
         f"Without any SQL ({bare['path']}) the server answers {n(bare['http']['a_second'], 0)} requests a second, p50 "
         f"{n(bare['http']['p50_ms'])} ms, CPU {n(bare['server_ms'])} ms.",
         markup=False,

@@ -5,7 +5,7 @@ import platform
 
 import msgspec
 
-from app.cli.common import err, out, show_json, table
+from app.cli.common import table
 
 
 class Verdict(msgspec.Struct):
@@ -48,6 +48,3 @@ def show_verdicts(verdicts: list[Verdict]) -> None:
         for v in verdicts
     ]
     table("Targets", "figure", "measured", "target", "", rows=rows, empty="")
-
-
-__all__ = ["Verdict", "err", "machine", "number", "out", "ratio", "show_json", "show_verdicts", "table"]

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.bench import place, report
 from app.cli.bench.plan import Cycle, Done, Plan, Said
 from app.cli.bench.report import Verdict, ratio
-from app.cli.common import err
+from app.cli.common import err, out, table
 from app.errors import AppError
 from app.settings import Settings
 
@@ -60,6 +60,8 @@ class Measured(msgspec.Struct):
     tokens_a_call: float | None
     tokens_an_action: float | None
     tokens_counted: str
+    requests_counted: int
+    requests_rebuilt_exactly: int
     sound: bool
     checks: dict[str, int]
 
@@ -93,6 +95,8 @@ def figures(name: str, over: str, plan: Plan, done: Done) -> Measured:
         done.prompts.a_call,
         done.prompts.an_action,
         done.prompts.how,
+        done.prompts.calls,
+        done.prompts.rebuilt_exactly,
         not any(done.sound.get(fault, 0) for fault in FAULTS),
         done.sound,
     )
@@ -245,15 +249,24 @@ def show(found: dict[str, Any]) -> None:
         )
         for r in found["configurations"]
     ]
-    report.table(
+    table(
         "A step is one model call with its actions, committed. CPU-ms a step", "what", "turns", "steps", "steps/s",
         "ours", "database", "both", "MB", rows=costs, empty="",
     )  # fmt: skip
-    counted = found["configurations"][0]["tokens_counted"]
-    report.table(f"Prompt tokens ({counted})", "what", "first call", "a call", "an action", rows=prompts, empty="")
+    first = found["configurations"][0]
+    exact = f"{first['requests_rebuilt_exactly']} of {first['requests_counted']} rebuilt to the byte"
+    table(
+        f"Prompt tokens ({first['tokens_counted']}; {exact})",
+        "what",
+        "first call",
+        "a call",
+        "an action",
+        rows=prompts,
+        empty="",
+    )
     _show_floor(found)
     report.show_verdicts([Verdict(**{k: v for k, v in t.items() if k != "reached"}) for t in found["targets"]])
-    report.out.print(
+    out.print(
         "Every turn came to its end and every counter equals its recount."
         if found["sound"]
         else "NOT SOUND: turns are open or failed, or counters differ from a recount; --json says which.",
@@ -268,4 +281,4 @@ def _show_floor(found: dict[str, Any]) -> None:
     most = max((r for r in found["configurations"] if r["over"] == "http"), key=lambda r: r["personas"])
     times = ratio(most["cpu_ms"], floor["cpu_ms"])
     sentence = "a bare aiohttp client and one asyncpg insert a step, the same requests, the same stub"
-    report.out.print(f"Floor: {sentence}; ours takes {report.number(times)} times its CPU.", markup=False)
+    out.print(f"Floor: {sentence}; ours takes {report.number(times)} times its CPU.", markup=False)

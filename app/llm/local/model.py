@@ -34,7 +34,7 @@ class Written:
     task: Task
     text: str = ""
     drafts: list[dict[str, str]] = field(default_factory=list)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     def origin(self) -> str:
         """Who wrote the text that stands."""
@@ -94,11 +94,12 @@ class LocalModel:
         return [*finished, *map(Written, tasks[len(finished) :])]
 
     def _write(self, tasks: list[Task], request: Request, over: threading.Event, finished: list[Written]) -> None:
-        if self._engine is None and not over.is_set():
-            self._engine = self._load(self._threads)
         for one in tasks:
-            if self._engine is not None and not over.is_set():
-                finished.append(self._best(self._engine, one, request, over))
+            if over.is_set():
+                return
+            if self._engine is None:
+                self._engine = self._load(self._threads)
+            finished.append(self._best(self._engine, one, request, over))
 
     def _best(self, engine: Engine, todo: Task, request: Request, over: threading.Event) -> Written:
         """The best of the drafts that pass."""

@@ -20,6 +20,7 @@ _OUT_OF_CHARACTER = re.compile(
     r"how are you today|write a (?:short )?post|what do you answer|smollm)\b",
     re.I,
 )
+_PRESENTS = re.compile(r"\b(?:i am|i['’]m|my name is|it['’]s me,|call me)\s+([^\W_]{3,})", re.I)
 _COPIED_WORDS = 6
 _COMMON = frozenset(
     [
@@ -145,8 +146,11 @@ def _unbalanced(text: str) -> bool:
 
 
 def _confuses(task: Task, added: str) -> bool:
-    """Whether it names somebody it has nothing to do with, or speaks of its own writer as of another."""
+    """Whether it names somebody it has nothing to do with, or takes one for another."""
     if set(_MENTION.findall(added)) - task.names:
+        return True
+    theirs = {part for name in task.names for part in words(name.replace("_", " "))}
+    if any(name.lower() in theirs for name in _PRESENTS.findall(added)):
         return True
     me = [part for part in words(task.me.replace("_", " ")) if len(part) > 2]
     said = f" {' '.join(words(added))} "

@@ -32,6 +32,7 @@ class Bank:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@cache
 def load(name: str) -> dict[str, Any]:
     """One data file of app/llm/voices."""
     return tomllib.loads((_HOME / f"{name}.toml").read_text(encoding="utf-8"))

@@ -106,15 +106,7 @@ _BODY = {
     "required": True,
     "content": {
         kind: {
-            "schema": {
-                "type": "object",
-                "required": ["username", "password"],
-                "properties": {
-                    "username": {"type": "string", "minLength": 1, "maxLength": 200},
-                    "password": {"type": "string", "minLength": 1, "maxLength": 256},
-                    "grant_type": {"type": "string"},
-                },
-            },
+            "schema": Credentials.model_json_schema(),
             "example": EXAMPLE,
         }
         for kind in ("application/x-www-form-urlencoded", "application/json")

@@ -52,7 +52,7 @@ def _links(request: Request, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'} if cursor else {}
 
 
-@router.get("/posts", operation_id="list_posts", response_model=PostsFound, responses=problems())
+@router.get("/posts", operation_id="list_posts", response_model=PostsFound, responses=problems(304))
 async def list_posts(
     request: Request,
     house: TheHouse,
@@ -71,7 +71,7 @@ async def list_posts(
     return answer(request, found, headers=_links(request, following))
 
 
-@router.get("/feed", operation_id="read_feed", response_model=FeedPage, responses=problems(404))
+@router.get("/feed", operation_id="read_feed", response_model=FeedPage, responses=problems(304, 404))
 async def read_feed(
     request: Request,
     house: TheHouse,
@@ -104,7 +104,7 @@ async def read_feed(
     return answer(request, page, headers=_links(request, following_cursor))
 
 
-@router.get("/posts/{page}", operation_id="list_posts_page", response_model=list[PostOut], responses=problems())
+@router.get("/posts/{page}", operation_id="list_posts_page", response_model=list[PostOut], responses=problems(304))
 async def list_posts_page(request: Request, house: TheHouse, page: PathId) -> Response:
     """Page `page`, from 1, of 20 posts, newest first. Deeper than page 100 only `GET /posts` with a cursor goes."""
     if page > feed.PAGES_MAX:
@@ -114,7 +114,7 @@ async def list_posts_page(request: Request, house: TheHouse, page: PathId) -> Re
     return answer(request, [post_out(row) for row in rows])
 
 
-@router.get("/post/{post_id}", operation_id="read_post", response_model=PostDetail, responses=problems(404))
+@router.get("/post/{post_id}", operation_id="read_post", response_model=PostDetail, responses=problems(304, 404))
 async def read_post(request: Request, house: TheHouse, post_id: PathId) -> Response:
     """One post with its 100 newest comments."""
     row = await feed.post(house.database, post_id)
@@ -128,7 +128,7 @@ async def read_post(request: Request, house: TheHouse, post_id: PathId) -> Respo
     "/posts/{post_id}/comments",
     operation_id="list_comments",
     response_model=list[CommentOut],
-    responses=problems(404),
+    responses=problems(304, 404),
 )
 async def list_comments(
     request: Request, house: TheHouse, post_id: PathId, limit: Limit = 100, cursor: Cursor | None = None
@@ -143,7 +143,9 @@ async def list_comments(
     return answer(request, [comment_out(row) for row in rows[:limit]], headers=_links(request, older))
 
 
-@router.get("/persona/{persona_id}", operation_id="read_persona", response_model=PersonaPublic, responses=problems(404))
+@router.get(
+    "/persona/{persona_id}", operation_id="read_persona", response_model=PersonaPublic, responses=problems(304, 404)
+)
 async def read_persona(request: Request, house: TheHouse, persona_id: PathId) -> Response:
     """One persona, as everybody sees it."""
     return answer(request, public_persona(await personas.get(house.database, persona_id)))
@@ -153,7 +155,7 @@ async def read_persona(request: Request, house: TheHouse, persona_id: PathId) ->
     "/persona/{persona_id}/relations",
     operation_id="list_relations",
     response_model=list[FollowOut],
-    responses=problems(404),
+    responses=problems(304, 404),
 )
 async def list_relations(
     request: Request,

@@ -203,6 +203,7 @@ class Problem(BaseModel):
 
 
 _TITLES = {
+    304: "It is what the `ETag` in `If-None-Match` names: nothing has changed.",
     400: "The body is not valid JSON.",
     401: "Not signed in.",
     403: "Not allowed.",
@@ -219,7 +220,7 @@ _TITLES = {
 
 
 def problems(*statuses: int, body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The errors a route can answer with, for its OpenAPI entry; `body` adds those of a request body."""
+    """What a route can answer with but success, for its OpenAPI entry; `body` adds the errors of a request body."""
     all_of = {*statuses, 414, 422, 429, 503, *((400, 408, 413, 415) if body else ())}
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _TITLES[status], "content": content} for status in sorted(all_of)}
+    content = {"content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    return {status: {"description": _TITLES[status], **(content if status >= 400 else {})} for status in sorted(all_of)}
