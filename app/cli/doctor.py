@@ -12,9 +12,9 @@ from app.cli.common import EXIT_FAILED, Home, Json, go, settings_for, show_json,
 from app.db import migrate
 from app.db.engine import plain_url
 from app.errors import AppError
-from app.llm.gateway import Gateway, endpoint
+from app.llm.gateway import Gateway, endpoint, ready
 from app.llm.model import Request, encode_message
-from app.llm.pricing import SCRIPTED, price
+from app.llm.pricing import LOCAL, SCRIPTED, price
 from app.settings import Settings
 
 DISK_LEAST = 512 * 1024**2
@@ -111,9 +111,12 @@ async def _provider(settings: Settings) -> Check:
     if model == SCRIPTED:
         return Check("model", True, "offline model, no language model")
     try:
+        if model == LOCAL:
+            ready(settings, model)
+            return Check("model", True, "local model (SmolLM2-135M-Instruct), installed")
         where = endpoint(settings, model)
     except AppError as error:
-        return Check("model", False, error.detail, "set the key, or choose another --model")
+        return Check("model", False, error.detail, "do that, or choose another --model")
     gateway = Gateway(settings)
     try:
         asked = Request(model, (encode_message("user", "Say ok."),), max_tokens=16)

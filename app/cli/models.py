@@ -6,7 +6,7 @@ import typer
 
 from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
 from app.llm.conformance import check as check_model
-from app.llm.gateway import Gateway, endpoint
+from app.llm.gateway import Gateway, ready
 from app.llm.pricing import SCRIPTED, providers
 from app.settings import Settings
 
@@ -65,8 +65,7 @@ def check(
     Ask a model to call tools, and say what it did: two short calls, which cost what they cost.
     """
     settings = settings_for(home)
-    if model != SCRIPTED:
-        endpoint(settings, model)
+    ready(settings, model)
     found = go(_check(settings, model))
     if json:
         show_json(found)

@@ -9,9 +9,8 @@ from app.cli.common import EXIT_FAILED, Home, Json, err, go, opened, out, settin
 from app.cli.progress import play, summary
 from app.errors import NotFound
 from app.ledger import transcript
-from app.llm.gateway import endpoint
+from app.llm.gateway import ready
 from app.llm.model import read_reply
-from app.llm.pricing import SCRIPTED
 from app.settings import Settings
 from app.venues.feed import open_cycle
 from app.venues.run import TURNS, open_mind
@@ -45,8 +44,7 @@ def run(
     Play one cycle now: every persona that wakes has one turn.
     """
     settings = settings_for(home, simfeed_model=model)
-    if settings.simfeed_model != SCRIPTED:
-        endpoint(settings, settings.simfeed_model)
+    ready(settings, settings.simfeed_model)
     result = go(_run(settings, seed))
     if json:
         show_json(result)

@@ -18,7 +18,7 @@ from app.db import embedded, migrate
 from app.db.engine import Database
 from app.db.queries import SQL
 from app.errors import Unavailable
-from app.llm.gateway import endpoint
+from app.llm.gateway import ready
 from app.llm.pricing import SCRIPTED
 from app.settings import LOOPBACK, Settings
 from app.venues.feed import open_cycle
@@ -41,6 +41,7 @@ def up(
     """\b
     Examples:
       bin/up                                             offline model: no key, no network
+      bin/up --model local                               a tiny language model in this process: says what to install
       OPENAI_API_KEY=… bin/up --model gpt-4o-mini
       DEEPSEEK_API_KEY=… bin/up --model deepseek-chat
       GEMINI_API_KEY=… bin/up --model gemini-2.5-flash
@@ -53,8 +54,7 @@ def up(
     scheduler. Ctrl-C ends everything it started.
     """
     settings = settings_for(home, simfeed_model=model, tool_mode=tool_mode)
-    if settings.simfeed_model != SCRIPTED:
-        endpoint(settings, settings.simfeed_model)
+    ready(settings, settings.simfeed_model)
     _check_port(host, port)
     settings = with_secrets(settings)
     if settings.database_url is not None:

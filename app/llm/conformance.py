@@ -6,6 +6,7 @@ import msgspec
 
 from app import strict_json
 from app.llm.model import Completion, Model, Request, encode_message, encode_result
+from app.llm.pricing import OFFLINE
 
 SYSTEM = (
     "You are @tester, a member of a social network. Act only by calling functions. "
@@ -48,7 +49,7 @@ async def check(model: Model, name: str) -> list[Finding]:
     ]
     if first.status != "ok":
         return findings
-    findings += [_calls(first), _arguments(first), _usage(first)]
+    findings += [_calls(first), _arguments(first), _usage(first, name)]
     if first.calls:
         results = [encode_result(c.id, f"{MARK}{POSTS}{MARK}") for c in first.calls]
         second = await model.complete(Request(name, (*opening, first.message, *results), TOOLS, max_tokens=300, seed=2))
@@ -78,9 +79,10 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _usage(first: Completion) -> Finding:
+def _usage(first: Completion, name: str) -> Finding:
     usage = first.usage
-    return _finding("reports its usage", usage.prompt > 0, f"{usage.prompt} prompt, {usage.completion} written")
+    counted = usage.prompt > 0 or name in OFFLINE  # the local model reads only where it has a text to write
+    return _finding("reports its usage", counted, f"{usage.prompt} prompt, {usage.completion} written")
 
 
 def _goes_on(second: Completion) -> Finding:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from app.errors import Misconfigured
+from app.llm.local import LocalModel, require
 from app.llm.model import Completion, Model, Request
-from app.llm.pricing import CUSTOM, SCRIPTED, cost, providers, split
+from app.llm.pricing import CUSTOM, LOCAL, OFFLINE, SCRIPTED, cost, providers, split
 from app.llm.retry import Retrying
 from app.llm.scripted import ScriptedModel
 from app.settings import Settings
@@ -44,6 +45,18 @@ def endpoint(settings: Settings, model: str) -> Endpoint:
     return Endpoint(provider, name, preset.base_url, key)
 
 
+def ready(settings: Settings, model: str) -> None:
+    """Check, without asking anybody, that `model` can be used.
+
+    Raises:
+        Misconfigured: no provider is known for it, its key is missing, or the local model is not installed.
+    """
+    if model == LOCAL:
+        require()
+    elif model != SCRIPTED:
+        endpoint(settings, model)
+
+
 def _key(settings: Settings, variable: str) -> str:
     secret = getattr(settings, variable.lower())
     key: str = secret.get_secret_value() if secret is not None else ""
@@ -65,8 +78,8 @@ class Gateway:
         self._slots = asyncio.Semaphore(self.settings.max_concurrent_turns)
 
     async def complete(self, request: Request) -> Completion:
-        if request.model == SCRIPTED:
-            free = await self._model(SCRIPTED, None).complete(request)
+        if request.model in OFFLINE:
+            free = await self._model(request.model, None).complete(request)
             return msgspec.structs.replace(free, cost_usd=0.0)
         try:
             where = endpoint(self.settings, request.model)
@@ -79,8 +92,13 @@ class Gateway:
 
     def _model(self, provider: str, where: Endpoint | None) -> Model:
         if provider not in self._models:
-            self._models[provider] = ScriptedModel(self.seed) if where is None else self._stack(where)
+            self._models[provider] = self._offline(provider) if where is None else self._stack(where)
         return self._models[provider]
+
+    def _offline(self, name: str) -> Model:
+        if name == LOCAL:
+            return LocalModel(self.seed, deadline=self.settings.model_timeout)
+        return ScriptedModel(self.seed)
 
     def _stack(self, where: Endpoint) -> Model:
         from app.llm.openai import OpenAIModel  # half a second that the offline model need not wait

@@ -85,8 +85,8 @@ class Completion(msgspec.Struct, frozen=True):
 
     `raw` is the reply as received (it may hold what PostgreSQL's `text` can't); `message` the
     assistant's message as it goes into the conversation, re-encoded by us; `detail` says in a sentence why
-    `status` is not `ok`; `retry_after` is what the provider asks to wait, in seconds; `cost_usd` is None where the price
-    is unknown.
+    `status` is not `ok`; `retry_after` is what the provider asks to wait, in seconds; `cost_usd` is None where the
+    price is unknown.
     """
 
     status: Status

@@ -9,6 +9,8 @@ from app.llm.model import Usage
 
 PRESETS = Path(__file__).with_name("presets.toml")
 SCRIPTED = "scripted"
+LOCAL = "local"
+OFFLINE = (SCRIPTED, LOCAL)
 CUSTOM = "custom"
 
 
@@ -52,8 +54,8 @@ def providers() -> dict[str, Provider]:
 
 def split(model: str) -> tuple[str, str]:
     """`PRESET/NAME` or a bare name as (provider, name as the provider knows it); (CUSTOM, name) when nothing fits."""
-    if model == SCRIPTED:
-        return SCRIPTED, model
+    if model in OFFLINE:
+        return model, model
     head, _, rest = model.partition("/")
     if rest and head in providers():
         return head, rest
@@ -67,7 +69,7 @@ def split(model: str) -> tuple[str, str]:
 def price(model: str) -> Price | None:
     """A model's price; None when it is unknown."""
     provider, name = split(model)
-    if provider == SCRIPTED or (provider in providers() and providers()[provider].free):
+    if provider in OFFLINE or (provider in providers() and providers()[provider].free):
         return Price(0, 0, 0)
     return providers()[provider].prices.get(name) if provider in providers() else None
 

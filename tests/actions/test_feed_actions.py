@@ -92,7 +92,6 @@ async def test_whom_one_mutes_one_does_not_see(database: Database) -> None:
     assert post in (await see(database, 3, VIEWS[0])).items
 
 
-@pytest.mark.xfail(reason="sql/feed.sql: follows_actions knows nothing of mutes", strict=False)
 async def test_whom_one_follows_and_mutes_one_does_not_see_either(database: Database) -> None:
     await turns_for(database, 2)
     await do(database, 2, effects.NewPost(body="trains are fine"))
@@ -100,7 +99,6 @@ async def test_whom_one_follows_and_mutes_one_does_not_see_either(database: Data
     assert (await see(database, 1, actions.view_follows_recent_actions)).items == ()
 
 
-@pytest.mark.xfail(reason="sql/feed.sql: for_persona looks at the sharer only", strict=False)
 async def test_a_muted_members_post_does_not_come_back_shared(database: Database) -> None:
     await turns_for(database, 3)
     (made,) = await do(database, 2, effects.NewPost(body="trains are fine"))

@@ -12,6 +12,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 
 from app.auth import passwords
@@ -108,20 +109,16 @@ def test_answers_are_as_documented(
     assert asked > 15 * EXAMPLES
 
 
-def test_control_a_document_that_lies_is_found_out(server: str, document: dict[str, Any]) -> None:
-    lies = {
-        "a field that never comes": ("PersonaPublic", lambda schema: schema["required"].append("shoe_size")),
-        "a wrong type": ("PersonaPublic", lambda schema: schema["properties"]["bio"].update(type="integer")),
-    }
-    for lie, (name, tell) in lies.items():
-        changed = copy.deepcopy(document)
-        tell(changed["components"]["schemas"][name])
-        schema = schemathesis.openapi.from_dict(changed)
-        schema.config.update(base_url=server)
-        case = schema["/persona/{persona_id}"]["GET"].Case(path_parameters={"persona_id": 1})
-        with pytest.raises(Exception, match="violates schema"):
-            case.call_and_validate(checks=CHECKED)
-        assert lie
+@pytest.mark.parametrize("lie", [{"required": ["shoe_size"]}, {"properties": {"bio": {"type": "integer"}}}], ids=str)
+def test_control_a_document_that_lies_is_found_out(server: str, document: dict[str, Any], lie: dict[str, Any]) -> None:
+    changed = copy.deepcopy(document)
+    changed["components"]["schemas"]["PersonaPublic"].update(lie)
+    schema = schemathesis.openapi.from_dict(changed)
+    schema.config.update(base_url=server)
+    case = schema["/persona/{persona_id}"]["GET"].Case(path_parameters={"persona_id": 1})
+    with pytest.raises(FailureGroup) as caught:
+        case.call_and_validate(checks=CHECKED)
+    assert [type(failure).__name__ for failure in caught.value.exceptions] == ["JsonSchemaError"]
 
 
 def test_the_document_is_whole(document: dict[str, Any]) -> None:
