@@ -124,7 +124,7 @@ async def a_hostile_world(database: Database) -> ActionContext:
 
 async def readings(context: ActionContext) -> list[tuple[str, Reading]]:
     found = []
-    rows = {row["id"]: row for row in await feed.for_persona(context.database, 1, "latest", 10_000)}
+    rows = {row["id"]: row for row in await feed.posts(context.database, limit=10_000, after=feed.Position())}
     for n, text in enumerate(HOSTILE, 1):
         found.append((text, actions._posts(context, [rows[n]], "latest")))
         for action in (actions.view_comments_on_post, actions.find_post_author):
