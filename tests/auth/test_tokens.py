@@ -172,7 +172,6 @@ NOW = int(time.time())
         {"jti": None},
         {"jti": 5},
     ],
-    ids=str,
 )
 def test_h3_wrong_claims(change: dict[str, Any]) -> None:
     assert not accepted(forge(claims(**change)))

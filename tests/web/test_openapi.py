@@ -20,7 +20,7 @@ from tests.conftest import BOOTSTRAP, PASSWORD, copy_of, serving, settings_for
 from tests.web.test_contract import populate
 from tests.web.test_edge import loopback
 
-EXAMPLES = 12
+EXAMPLES = 8
 ENDS_THE_SESSION = {"logout", "change_password"}
 load_all_checks()
 CHECKED: list[Any] = CHECKS.get_by_names(
