@@ -112,6 +112,8 @@ def explain(error: BaseException) -> AppError | None:
             asyncpg.PostgresConnectionError()
             | asyncpg.InsufficientResourcesError()
             | asyncpg.OperatorInterventionError()
+            | asyncpg.InvalidCatalogNameError()
+            | asyncpg.ObjectNotInPrerequisiteStateError()
             | asyncpg.InternalClientError()
             | asyncpg.InterfaceError()
             | TimeoutError()
