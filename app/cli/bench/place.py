@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import asyncpg
 
@@ -76,11 +77,19 @@ def _with_database(url: str, name: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}/{name}" + (f"?{query}" if query else "")
 
 
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Call what SIGINT would call: raised from within a handler, it can be lost on a loop that sleeps."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
 @contextmanager
 def _signals() -> Iterator[None]:
     """A polite kill or a closed terminal ends as Ctrl-C does: cleaning up."""
     kinds = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(kind, lambda *_: signal.raise_signal(signal.SIGINT)) for kind in kinds]
+    before = [signal.signal(kind, _interrupt) for kind in kinds]
     try:
         yield
     finally:
