@@ -90,6 +90,8 @@ def _signals() -> Iterator[None]:
     """A polite kill or a closed terminal ends as Ctrl-C does: cleaning up."""
     kinds = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(kind, _interrupt) for kind in kinds]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
