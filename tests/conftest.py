@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,9 @@ from app.ledger.commit import Committer
 from app.llm.gateway import Gateway
 from app.main import create_app
 from app.settings import Settings, load_settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: children must hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SECRET = "tests-only-0123456789-abcdefghij-KLMNOP"
 BOOTSTRAP = "sf_boot_tests-only-0123456789"
