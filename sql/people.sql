@@ -39,11 +39,6 @@ SELECT id, follower, followed, created_at FROM follows WHERE follower = $1 AND i
 -- name: followed_rows  Who follows persona $1.
 SELECT id, follower, followed, created_at FROM follows WHERE followed = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 
--- name: counts  How large this world is.
-SELECT (SELECT count(*) FROM personas WHERE status <> 'departed') AS personas,
-       (SELECT count(*) FROM personas WHERE status = 'active') AS active,
-       (SELECT count(*) FROM runs) AS runs
-
 -- name: any_personas  Whether anybody was ever here.
 SELECT EXISTS (SELECT FROM personas)
 

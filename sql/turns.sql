@@ -108,6 +108,3 @@ FROM actions WHERE turn_id = $1 ORDER BY step, ordinal
 
 -- name: keep_text  Keeps a shared text once.
 INSERT INTO prompt_texts (sha256, body) VALUES ($1, $2) ON CONFLICT DO NOTHING
-
--- name: shared_text  A shared text by its hash.
-SELECT body FROM prompt_texts WHERE sha256 = $1

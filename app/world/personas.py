@@ -177,12 +177,6 @@ async def follows(
     return await database.fetch(PEOPLE[f"{relation}_rows"], persona_id, before, limit)
 
 
-async def counts(database: Database) -> asyncpg.Record:
-    row = await database.fetchrow(PEOPLE["counts"])
-    assert row is not None  # noqa: S101 - an aggregate always gives a row
-    return row
-
-
 class PersonaChange(BaseModel):
     """Some fields of a persona to change; null takes a value away where there may be none."""
 
