@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,13 +64,9 @@ def server_url() -> Iterator[str]:
     else:
         shm = Path("/dev/shm")
         roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 512 * 1024**2
-        home = Path(tempfile.mkdtemp(prefix="simfeed-tests-", dir=shm if roomy else None))
-        home.chmod(0o755)  # as root the server runs as another account
-        try:
-            with embedded.start(home, durable=False, options={"max_connections": "200"}) as server:
-                yield server.url("postgres")
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
+        base = shm if roomy else None
+        with embedded.throwaway(base=base, durable=False, options={"max_connections": "200"}) as server:
+            yield server.url("postgres")
 
 
 def with_database(url: str, name: str) -> str:

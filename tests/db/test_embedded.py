@@ -584,3 +584,18 @@ def test_the_data_of_somebody_else(home: Path) -> None:
     subprocess.run(["chown", "-R", "root", home], check=True)
     with pytest.raises(Misconfigured, match="belongs to root"):
         start(home)
+
+
+async def test_a_throwaway_server_leaves_nothing_even_where_its_account_may_not_enter(base: Path) -> None:
+    closed = base / "closed"
+    closed.mkdir(mode=0o700)
+    before = set(base.iterdir())
+    with embedded.throwaway(base=closed, durable=False) as server:
+        data = server.data_dir
+        assert await fetch(server, "SELECT 1", "postgres") == 1
+    assert not data.exists()
+    assert not postmasters(data)
+    assert list(closed.iterdir()) == []
+    beside = data.parent.parent
+    assert beside == closed or not list(beside.iterdir())
+    assert set(base.iterdir()) - before <= {beside}

@@ -149,9 +149,9 @@ class Writes(RuleBasedStateMachine):
     # Accounts
 
     @rule(
-        username=st.sampled_from(NAMES + BAD_NAMES),
-        email=st.sampled_from(EMAILS + BAD_EMAILS),
-        password=st.sampled_from(WORDS + BAD_WORDS),
+        username=st.sampled_from(NAMES * 8 + BAD_NAMES),
+        email=st.sampled_from(EMAILS * 6 + BAD_EMAILS),
+        password=st.sampled_from(WORDS * 10 + BAD_WORDS),
         way=st.sampled_from(["bootstrap", "invitation", "wrong", "none"]),
     )
     def register_anything(self, username: Any, email: Any, password: Any, way: str) -> None:

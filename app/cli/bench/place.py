@@ -2,15 +2,12 @@
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import asyncpg
@@ -61,14 +58,8 @@ def server(settings: Settings) -> Iterator[Server]:
             url = plain_url(settings.database_url.get_secret_value())
             yield Server("PostgreSQL of DATABASE_URL", url, lambda name: _with_database(url, name))
             return
-        home = Path(tempfile.mkdtemp(prefix="simfeed-bench-"))
-        home.chmod(0o755)  # PostgreSQL may run as another account; its data folder is closed by itself
-        try:
-            with embedded.start(home, binaries=settings.postgres_binaries) as running:
-                label = f"embedded PostgreSQL {running.version}, durable"
-                yield Server(label, running.url("postgres"), running.url)
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
+        with embedded.throwaway(binaries=settings.postgres_binaries) as running:
+            yield Server(f"embedded PostgreSQL {running.version}, durable", running.url("postgres"), running.url)
 
 
 def _with_database(url: str, name: str) -> str:

@@ -2,7 +2,10 @@
 
 import atexit
 import logging
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -115,6 +118,31 @@ def start(
     server = EmbeddedServer(running.socket_dir, place.data, place.log, running.version, place, share)
     atexit.register(server._close_at_exit)
     return server
+
+
+@contextmanager
+def throwaway(
+    *,
+    base: Path | None = None,
+    binaries: Path | None = None,
+    options: Mapping[str, str] = {},
+    durable: bool = True,
+) -> Iterator[EmbeddedServer]:
+    """A server in a new folder under `base` (the system's temporary one), gone with its data at the end.
+
+    Raises:
+        Misconfigured, Unavailable: as for `start`.
+    """
+    home = Path(tempfile.mkdtemp(prefix="simfeed-", dir=base))
+    home.chmod(0o755)  # as root the server runs as another account; its data folder is closed by itself
+    try:
+        with start(home, binaries=binaries, options=options, durable=durable) as server:
+            yield server
+    finally:
+        data = Place.at(home).data
+        if data.parent != home:  # the account could not enter `base`
+            shutil.rmtree(data.parent, ignore_errors=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _running(place: Place, share: locks.Share) -> cluster.Running | None:
