@@ -16,6 +16,7 @@ from app.web.cached import answer
 from app.web.cors import PublicReads
 from app.web.deps import TheHouse
 from app.web.edge import Edge
+from app.web.hot import HotAnswers
 from app.web.pages.feed import feed_page, wants_page
 from app.web.pages.feed import router as pages
 
@@ -47,6 +48,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
     for module in (feed, auths, personas, scheduler, health):
         app.include_router(module.router)
     app.include_router(pages)
+    app.add_middleware(HotAnswers)
     app.add_middleware(
         PublicReads,
         allow_origins=list(settings.cors_origins),

@@ -104,7 +104,8 @@ def test_feed(temporary: Path) -> None:
     assert found["world"]["likes"] == 600
     assert [row["name"] for row in found["reads"]] == [
         "page 1",
-        "page at depth 150",
+        "pages near the top",
+        "pages from depth 150 on",
         "thread",
         "persona",
         "hot, page 1",

@@ -24,8 +24,8 @@ from app.world.feed import FEED, INT32_MAX, PAGE_SIZE
 from app.world.text import INT64_MAX
 
 DEEP = 10_000
-SPREAD = 500
-"""Different posts and personas that are asked for in turn."""
+SPREAD = 2_000
+"""Different deep pages, posts and personas that are asked for in turn: too many for the server to keep them warm."""
 
 COMMENTS = 100
 WARM_UP = 100
@@ -69,14 +69,21 @@ def depth(posts: int) -> int:
 def reads(wanted: Wanted, secret: str) -> list[Read]:
     """The kinds of requests, as the routes ask them: a page and one more row, to see whether there is a next."""
     random = Random(7)  # noqa: S311 - which posts are read is no secret
-    posts = [random.randint(1, wanted.posts) for _ in range(SPREAD)]
-    people = [random.randint(1, world.people(wanted.posts)) for _ in range(SPREAD)]
-    below = wanted.posts - depth(wanted.posts) + 1
-    cursor = sign_cursor(secret, ("posts", "latest", None), (below, None))
+    posts, people, older = (
+        random.sample(range(1, most + 1), min(SPREAD, most))
+        for most in (wanted.posts, world.people(wanted.posts), depth(wanted.posts) // 5)
+    )
     row = PAGE_SIZE + 1
+
+    def pages(name: str, depth: int) -> Read:
+        below = [wanted.posts - depth - n + 1 for n in older]
+        cursors = [sign_cursor(secret, ("posts", "latest", None), (n, None)) for n in below]
+        return Read(name, [f"/posts?cursor={c}" for c in cursors], FEED["latest"], [(n, row) for n in below])
+
     return [
         Read("page 1", ["/posts"], FEED["latest"], [(INT64_MAX, row)]),
-        Read(f"page at depth {depth(wanted.posts):,}", [f"/posts?cursor={cursor}"], FEED["latest"], [(below, row)]),
+        pages("pages near the top", 0),
+        pages(f"pages from depth {depth(wanted.posts):,} on", depth(wanted.posts)),
         Read(
             "thread", [f"/posts/{n}/comments" for n in posts], FEED["comments"],
             [(n, INT64_MAX, COMMENTS + 1) for n in posts],
@@ -105,7 +112,7 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         with serving(url, secret) as (pid, port):
             rows = go(_all(pid, port, url, wanted, reads(wanted, secret), bar))
             bare = go(_bare(pid, port, wanted))
-    first, deep = rows[0], rows[1]
+    top, deep = rows[1], rows[2]
     return {
         "machine": {**machine, "server": server.label},
         "asked": msgspec.to_builtins(wanted),
@@ -115,7 +122,9 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         "bare": bare,
         "errors": sum(row.http.errors + row.sql.errors for row in rows),
         "targets": [
-            Verdict("deep page to first page, HTTP p50", ratio(deep.http.p50_ms, first.http.p50_ms), 1.5).plain(),
+            Verdict(
+                "deep pages to pages near the top, HTTP p50", ratio(deep.http.p50_ms, top.http.p50_ms), 1.5
+            ).plain(),
             *[Verdict(f"{row.name}: HTTP p50 to SQL p50", row.http_to_sql, 3).plain() for row in rows],
         ],
     }
