@@ -61,8 +61,11 @@ class Settings(BaseSettings):
     rate_limit_per_minute: int = Field(
         6_000, ge=0, description="Requests a minute for one client address; 0: no limit."
     )
-    login_attempts_per_ip: int = Field(25, ge=1, description="Sign-in attempts in 5 minutes from one address.")
+    login_attempts_per_ip: int = Field(25, ge=1, description="Failed sign-ins in 5 minutes from one address.")
     login_attempts_per_account: int = Field(25, ge=1, description="Failed sign-ins in an hour for one account.")
+    login_delay_seconds: float = Field(
+        1.0, ge=0, le=60, description="The longest wait for the answer to a wrong password; it grows from the sixth on."
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Addresses, separated by commas, whose X-Forwarded-For header is believed."
     )

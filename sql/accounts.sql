@@ -66,8 +66,11 @@ VALUES ($1, to_timestamp(floor(extract(epoch FROM now()) / $2::int) * $2::int), 
 ON CONFLICT (key, window_start) DO UPDATE SET attempts = login_attempts.attempts + 1
 RETURNING attempts, ceil(extract(epoch FROM window_start) + $2::int - extract(epoch FROM now()))::int AS left
 
--- name: forget_attempts  Old windows, and an account that has just signed in.
-DELETE FROM login_attempts WHERE key = $1 OR window_start < now() - interval '1 day'
+-- name: take_back_attempts  One attempt less under each key of $1 in its newest window; windows of yesterday end.
+WITH old AS (DELETE FROM login_attempts WHERE window_start < now() - interval '1 day')
+UPDATE login_attempts a SET attempts = greatest(0, attempts - 1)
+WHERE key = ANY ($1::text[])
+  AND window_start = (SELECT max(window_start) FROM login_attempts n WHERE n.key = a.key)
 
 -- name: audit  What an admin did.
 INSERT INTO audit (admin_id, action, subject, detail) VALUES ($1, $2, $3, $4)

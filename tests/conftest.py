@@ -127,6 +127,7 @@ def settings_for(url: str, **more: Any) -> Settings:
         "scheduler_enabled": False,
         "rate_limit_per_minute": 0,
         "login_attempts_per_ip": 100_000,
+        "login_delay_seconds": 0,
         "log_level": "error",
     }
     return load_settings(**{**given, **more})

@@ -1,20 +1,20 @@
 """Admins: how they register, sign in and out, and invite others."""
 
+import asyncio
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import asyncpg
 import msgspec
 
-from app.auth import passwords, tokens
+from app.auth import attempts, passwords, tokens
 from app.db.engine import Database
 from app.db.queries import load
-from app.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany, Unauthorized
+from app.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Unauthorized
 
 ACCOUNTS = load("accounts")
 INVITATION_HOURS = 24
-IP_WINDOW, ACCOUNT_WINDOW = 300, 3600
 WRONG = "the username or the password is wrong"
 
 
@@ -29,10 +29,11 @@ class AdminInfo:
 
 @dataclass(frozen=True)
 class Access:
-    """A fresh access token and when it ends."""
+    """A fresh access token, when it ends, and what the device shows when it signs in again."""
 
     token: str
     expires: datetime
+    device: str = ""
 
 
 async def register(
@@ -73,17 +74,6 @@ def _same(given: str, expected: str) -> bool:
     return bool(expected) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
-async def throttle(database: Database, key: str, most: int, window: int) -> None:
-    """Count an attempt.
-
-    Raises:
-        TooMany: there were more than `most` in this window of `window` seconds.
-    """
-    row = await database.fetchrow(ACCOUNTS["count_attempt"], key, window)
-    if row is not None and row["attempts"] > most:
-        raise TooMany("too many attempts; try again later", headers={"Retry-After": str(max(1, row["left"]))})
-
-
 async def sign_in(
     database: Database,
     secret: str,
@@ -91,28 +81,39 @@ async def sign_in(
     login: str,
     password: str,
     address: str,
+    device: str,
     minutes: int,
-    per_ip: int,
-    per_account: int,
+    limits: attempts.Limits,
 ) -> Access:
     """Open a session and return its access token.
 
     The answer and its time are the same for an unknown admin and a wrong password.
 
+    Args:
+        device: what a device that has signed in before was given then.
+
     Raises:
         Unauthorized: username or password is wrong.
-        TooMany: too many attempts from this address or for this account.
+        TooMany: too many wrong ones from this address or for this account, unless the device is known.
     """
-    await throttle(database, f"ip:{address}", per_ip, IP_WINDOW)
-    account = f"account:{tokens.digest(login.lower()).hex()[:32]}:{address}"
-    await throttle(database, account, per_account, ACCOUNT_WINDOW)
     row = await database.fetchrow(ACCOUNTS["by_login"], login)
-    if not await passwords.verified(password, row["password_hash"] if row else None) or row is None:
+    admin_id, stored = (row["id"], row["password_hash"]) if row else (None, None)
+    known = attempts.device_key(secret, device, admin_id or 0, stored or "")
+    if known is not None:
+        keys = [known]
+    else:
+        keys = [f"ip:{address}", attempts.account_key(admin_id, login)]
+        await attempts.count(database, keys[0], limits.per_ip, attempts.IP_WINDOW)
+    tried = await attempts.count(database, keys[-1], limits.per_account, attempts.ACCOUNT_WINDOW)
+    if not await passwords.verified(password, stored) or admin_id is None or stored is None:
+        await asyncio.sleep(attempts.delay(tried, limits.delay))
         raise Unauthorized(WRONG)
-    if passwords.outdated(row["password_hash"]):
-        await database.fetchval(ACCOUNTS["rehash"], row["id"], await passwords.hashed(password))
-    await database.fetchval(ACCOUNTS["forget_attempts"], account)
-    return await open_session(database, secret, row["id"], minutes)
+    if passwords.outdated(stored):
+        stored = await passwords.hashed(password)
+        await database.fetchval(ACCOUNTS["rehash"], admin_id, stored)
+    await attempts.take_back(database, *keys)
+    access = await open_session(database, secret, admin_id, minutes)
+    return replace(access, device=attempts.new_device(secret, admin_id, stored))
 
 
 async def open_session(database: Database, secret: str, admin_id: int, minutes: int) -> Access:

@@ -1,6 +1,7 @@
 """H5–H7: what may happen once happens once, and what may happen so often happens no oftener."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,11 +12,11 @@ import httpx2
 import pytest
 from asgi_lifespan import LifespanManager
 
-from app.auth import admins, passwords, tokens
+from app.auth import admins, attempts, passwords, tokens
 from app.db.engine import Database
 from app.errors import Forbidden
 from app.main import create_app
-from tests.conftest import BOOTSTRAP, PASSWORD, settings_for, sign_in, sign_up
+from tests.conftest import BOOTSTRAP, PASSWORD, run_sql, settings_for, sign_in, sign_up
 
 RACERS = 32
 INVITATION_ROUNDS = 20
@@ -149,8 +150,8 @@ def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return stored is not None and password == PASSWORD
 
     monkeypatch.setattr(passwords, "_verify", verify)
-    monkeypatch.setattr(admins, "IP_WINDOW", 10**9)
-    monkeypatch.setattr(admins, "ACCOUNT_WINDOW", 10**9)
+    monkeypatch.setattr(attempts, "IP_WINDOW", 10**9)
+    monkeypatch.setattr(attempts, "ACCOUNT_WINDOW", 10**9)
     return seen
 
 
@@ -175,10 +176,10 @@ async def test_h5_hashes_of_one_address_are_bounded(url: str, hashes: list[str])
 async def test_h5_control_without_the_throttle_every_guess_is_hashed(
     url: str, hashes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def idle(*_: object) -> None:
-        return
+    async def idle(*_: object) -> int:
+        return 1
 
-    monkeypatch.setattr(admins, "throttle", idle)
+    monkeypatch.setattr(attempts, "count", idle)
     async with town(url, "10.0.0.1", login_attempts_per_ip=25) as (thief,):
         for _ in range(60):
             await guess(thief, "ada")
@@ -186,16 +187,95 @@ async def test_h5_control_without_the_throttle_every_guess_is_hashed(
 
 
 async def test_h5_hashes_of_one_account_are_bounded_but_not_for_its_owner(url: str, hashes: list[str]) -> None:
-    async with town(url, "10.0.0.1", "10.0.0.2", login_attempts_per_account=5) as (thief, owner):
-        await sign_up(owner)
+    addresses = [f"10.0.1.{n}" for n in range(10)]
+    async with town(url, "10.0.0.1", *addresses, login_attempts_per_account=5) as (owner, *thieves):
+        headers = await sign_up(owner)
         hashes.clear()
-        statuses = Counter(
-            [(await guess(thief, name)).status_code for name in ("ada", "ADA", "Ada") for _ in range(10)]
-        )
-        assert statuses == {401: 5, 429: 25}
+        names = ("ada", "ADA", "Ada", "ada@example.org")
+        statuses = Counter([(await guess(thief, name)).status_code for thief in thieves for name in names])
+        assert statuses == {401: 5, 429: 35}
         assert len(hashes) == 5
+        assert (await owner.get("/personas", headers=headers)).status_code == 200
         for _ in range(10):
             await sign_in(owner)
+        assert [(await guess(owner, "ada")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+
+
+async def test_h5_control_a_device_that_is_not_known_waits_like_everybody(url: str, hashes: list[str]) -> None:
+    async with town(url, "10.0.0.1", "10.0.0.2", login_attempts_per_account=5) as (owner, thief):
+        await sign_up(owner)
+        own = owner.cookies["simfeed_device"]
+        person = {"username": "ada", "password": PASSWORD}
+        for _ in range(6):
+            await guess(thief, "ada")
+        nonce, _, mark = own.partition(".")
+        for device in ("", ".", own[:-1], f"{nonce}x.{mark}", f".{mark}", f"{nonce}.", "ä" * 40, "x" * 4_000):
+            cookie = f"simfeed_device={device}".encode()
+            answer = await thief.post("/auths/login", data=person, headers={b"Cookie": cookie})
+            assert answer.status_code == 429, device
+        answer = await thief.post("/auths/login", data=person, headers={"Cookie": f"simfeed_device={own}"})
+        assert answer.status_code == 200
+
+
+async def test_h5_a_device_is_forgotten_with_the_password_and_is_no_other_admins(url: str, hashes: list[str]) -> None:
+    async with town(url, "10.0.0.1", "10.0.0.2", login_attempts_per_account=5) as (owner, thief):
+        headers = await sign_up(owner)
+        own = owner.cookies["simfeed_device"]
+        await run_sql(
+            url,
+            """INSERT INTO admin (username, email, password_hash)
+               SELECT 'bob', 'bob@example.org', password_hash FROM admin""",
+        )
+        for name in ("ada", "bob"):
+            for _ in range(6):
+                await guess(thief, name)
+        shown = {"Cookie": f"simfeed_device={own}"}
+        assert (await guess(thief, "bob", **shown)).status_code == 429
+        assert (await guess(thief, "ada", **shown)).status_code == 401
+        wish = {"old_password": PASSWORD, "new_password": "another long password"}
+        assert (await owner.put("/auths/password", json=wish, headers=headers)).status_code == 204
+        assert (await guess(thief, "ada", **shown)).status_code == 429
+
+
+async def test_h5_the_device_cookie_is_closed_to_scripts_and_other_sites(client: httpx2.AsyncClient) -> None:
+    await sign_up(client)
+    answer = await client.post("/auths/login", data={"username": "ada", "password": PASSWORD})
+    said = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")[1:]}
+    assert said == {"httponly", "samesite=strict", "path=/auths", f"max-age={attempts.DEVICE_DAYS * 86_400}"}
+    assert "set-cookie" not in (await guess(client, "ada")).headers
+
+
+async def test_h5_right_passwords_are_not_counted(url: str, hashes: list[str]) -> None:
+    async with town(url, "10.0.0.1", login_attempts_per_ip=5, login_attempts_per_account=5) as (client,):
+        await sign_up(client)
+        for _ in range(12):
+            client.cookies.clear()
+            await sign_in(client)
+        assert [(await guess(client, "ada")).status_code for _ in range(6)] == [401] * 5 + [429]
+
+
+async def test_h5_answers_to_wrong_passwords_come_ever_later(
+    url: str, hashes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    delay = attempts.delay
+
+    def watched(tried: int, longest: float) -> float:
+        waits.append(round(delay(tried, longest), 3))
+        return 0.0
+
+    monkeypatch.setattr(attempts, "delay", watched)
+    async with town(url, "10.0.0.1", login_delay_seconds=1) as (client,):
+        await sign_up(client)
+        for name in ("ada", "nobody"):
+            waits.clear()
+            for _ in range(12):
+                await guess(client, name)
+            assert [wait for wait in waits if wait] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+        monkeypatch.setattr(attempts, "delay", lambda tried, longest: 0.2)
+        began = time.monotonic()
+        await guess(client, "ada")
+        assert time.monotonic() - began >= 0.2
 
 
 async def test_h5_a_trusted_proxy_names_the_address(url: str, hashes: list[str]) -> None:

@@ -2,12 +2,12 @@
 
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app import strict_json
-from app.auth import admins
+from app.auth import admins, attempts
 from app.errors import Invalid
 from app.web.api.schemas import (
     AccessToken,
@@ -22,6 +22,7 @@ from app.web.inputs import Body, GivenPassword, Password, PathId, Token
 from app.world.text import Email, Line, Username
 
 router = APIRouter(prefix="/auths", tags=["auths"])
+DEVICE = "simfeed_device"
 EXAMPLE = {"username": "ada", "password": "correct horse battery"}
 
 
@@ -65,7 +66,7 @@ async def register(house: TheHouse, request: Request, given: Registration) -> Re
     """Become an admin."""
     settings = house.settings
     address = request.scope["client_address"]
-    await admins.throttle(house.database, f"register:{address}", settings.login_attempts_per_ip, admins.IP_WINDOW)
+    await attempts.count(house.database, f"register:{address}", settings.login_attempts_per_ip, attempts.IP_WINDOW)
     row = await admins.register(
         house.database,
         username=given.username,
@@ -120,8 +121,11 @@ _BODY = {
     responses=problems(401, body=True),
     openapi_extra={"requestBody": _BODY},
 )
-async def login(house: TheHouse, request: Request) -> AccessToken:
-    """Sign in (OAuth2 password flow, as a form or as JSON)."""
+async def login(house: TheHouse, request: Request, response: Response) -> AccessToken:
+    """Sign in (OAuth2 password flow, as a form or as JSON).
+
+    The cookie `simfeed_device` lets this device sign in even while others guess at the account.
+    """
     given = await _credentials(request)
     settings = house.settings
     access = await admins.sign_in(
@@ -130,9 +134,20 @@ async def login(house: TheHouse, request: Request) -> AccessToken:
         login=given.username,
         password=given.password,
         address=request.scope["client_address"],
+        device=request.cookies.get(DEVICE, "")[: attempts.DEVICE_MAX],
         minutes=settings.access_token_minutes,
-        per_ip=settings.login_attempts_per_ip,
-        per_account=settings.login_attempts_per_account,
+        limits=attempts.Limits(
+            settings.login_attempts_per_ip, settings.login_attempts_per_account, settings.login_delay_seconds
+        ),
+    )
+    response.set_cookie(
+        DEVICE,
+        access.device,
+        max_age=attempts.DEVICE_DAYS * 86_400,
+        path=router.prefix,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
     )
     return AccessToken(access_token=access.token, token_type="bearer", expires_at=access.expires)  # noqa: S106 - the kind
 
@@ -147,7 +162,7 @@ async def logout(house: TheHouse, admin: TheAdmin) -> None:
 async def change_password(house: TheHouse, admin: TheAdmin, given: PasswordChange) -> None:
     """Set a new password; every session of yours ends."""
     most = house.settings.login_attempts_per_account
-    await admins.throttle(house.database, f"password:{admin.admin.id}", most, admins.ACCOUNT_WINDOW)
+    await attempts.count(house.database, f"password:{admin.admin.id}", most, attempts.ACCOUNT_WINDOW)
     await admins.change_password(house.database, admin.admin, old=given.old_password, new=given.new_password)
 
 
