@@ -23,6 +23,7 @@ from app.llm.pricing import SCRIPTED
 from app.settings import LOOPBACK, Settings
 from app.venues.feed import open_cycle
 from app.venues.run import open_mind
+from app.web.server import options
 from app.world import personas
 
 STARTERS = SQL / "seed" / "personas.json"
@@ -71,17 +72,7 @@ def _serve(settings: Settings, url: str, host: str, port: int, *, cycle: bool) -
     shown = f"[{host}]" if ":" in host else host
     _greet(settings, f"http://{shown}:{port}", fresh=fresh)
     os.environ.update(environment(settings))
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        proxy_headers=False,
-    )
+    uvicorn.run("app.main:create_app", factory=True, host=host, port=port, **options())
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -18,6 +18,7 @@ from app.web.errors import problem, unexpected
 BODY_MAX = 256 * 1024
 BODY_SECONDS = 15.0
 QUERY_MAX = 8 * 1024
+HEAD_MAX = 32 * 1024
 ADDRESSES_MAX = 50_000
 WINDOW = 60
 FORM_PATHS = frozenset({"/auths/login"})
@@ -68,7 +69,7 @@ def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
     return str(address)
 
 
-class _BadBody(Exception):
+class _Refused(Exception):
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
         self.status, self.title, self.detail = status, title, detail
@@ -109,7 +110,7 @@ class Edge:
         try:
             body = await _read_body(scope, receive)
             await self.app(inner, _replay(body, receive), exchange.send)
-        except _BadBody as bad:
+        except _Refused as bad:
             response = problem(bad.status, bad.title, bad.detail, request_id=exchange.id)
             await response(scope, receive, exchange.send)
         except Exception as error:
@@ -170,20 +171,22 @@ def _header(scope: Scope, wanted: bytes) -> str:
     return ""
 
 
-def _check_target(scope: Scope) -> None:
+def _check_head(scope: Scope) -> None:
+    if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > HEAD_MAX:
+        raise _Refused(431, "Header fields too large", f"the head of a request may have at most {HEAD_MAX:,} bytes")
     query = scope.get("query_string", b"")
     if len(query) > QUERY_MAX:
-        raise _BadBody(414, "URI too long", f"the query string may have at most {QUERY_MAX:,} bytes")
+        raise _Refused(414, "URI too long", f"the query string may have at most {QUERY_MAX:,} bytes")
     if b"\x00" in unquote(query.decode("latin-1"), "latin-1").encode("latin-1") or "\x00" in scope["path"]:
-        raise _BadBody(422, "Invalid input", "the address holds a NUL character")
+        raise _Refused(422, "Invalid input", "the address holds a NUL character")
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body, within its limits, and of a form that its route takes."""
-    _check_target(scope)
+    _check_head(scope)
     length = _header(scope, b"content-length")
     if length.isdecimal() and int(length[:15]) > BODY_MAX:
-        raise _BadBody(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
+        raise _Refused(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
     if not length and not _header(scope, b"transfer-encoding"):
         return b""
     body = await _collect(receive)
@@ -203,12 +206,12 @@ async def _collect(receive: Receive) -> bytes:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > BODY_MAX:
-                    raise _BadBody(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
+                    raise _Refused(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
                 chunks.append(chunk)
                 if not message.get("more_body"):
                     return b"".join(chunks)
     except TimeoutError:
-        raise _BadBody(408, "Too slow", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+        raise _Refused(408, "Too slow", f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
 
 
 def _check_form(scope: Scope, body: bytes) -> None:
@@ -216,11 +219,11 @@ def _check_form(scope: Scope, body: bytes) -> None:
     if kind == "application/x-www-form-urlencoded" and scope["path"] in FORM_PATHS:
         return
     if kind != "application/json" and not kind.endswith("+json"):
-        raise _BadBody(415, "Unsupported media type", "send the body as application/json")
+        raise _Refused(415, "Unsupported media type", "send the body as application/json")
     try:
         strict_json.loads(body)
     except ValueError as error:
-        raise _BadBody(400, "Not valid JSON", f"the body is not valid JSON: {error}") from None
+        raise _Refused(400, "Not valid JSON", f"the body is not valid JSON: {error}") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

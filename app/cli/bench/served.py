@@ -8,6 +8,8 @@ import threading
 
 import uvicorn
 
+from app.web.server import options
+
 
 def end_with_parent() -> None:
     """Nobody holds our standard input any more: nobody needs us."""
@@ -17,15 +19,7 @@ def end_with_parent() -> None:
 
 def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
-    config = uvicorn.Config(
-        "app.main:create_app",
-        factory=True,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-        proxy_headers=False,
-    )
+    config = uvicorn.Config("app.main:create_app", factory=True, **options())
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         print(listener.getsockname()[1], flush=True)  # noqa: T201 - it is what the parent reads
         uvicorn.Server(config).run(sockets=[listener])
