@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from traceback import walk_tb
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 SECRET_NAMES = re.compile(r"password|secret|token|authorization|api_?key|cookie", re.IGNORECASE)
 SECRET_VALUES = re.compile(r"(?:sf_(?:inv|boot|par)_|sk-|eyJ[\w-]+\.)[\w.-]{8,}|(?<=://)[^/\s:@]+:[^@\s]+(?=@)")
 REDACTED = "[redacted]"
+CAUSES = 5
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -20,6 +22,27 @@ def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMappin
             event[name] = REDACTED
         elif isinstance(value, str):
             event[name] = SECRET_VALUES.sub(REDACTED, value)
+    return event
+
+
+def places(error: BaseException | None) -> list[str]:
+    """The traceback without the exceptions' own words, in which a password or a person's text may stand."""
+    found: list[str] = []
+    for _ in range(CAUSES):
+        if error is None:
+            break
+        frames = [f"{f.f_code.co_filename}:{line} {f.f_code.co_name}" for f, line in walk_tb(error.__traceback__)]
+        found += [*frames, f"{type(error).__module__}.{type(error).__qualname__}"]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+def without_words(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say of an exception what it is and where, and no more."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event.update(error=type(error).__name__, at=places(error))
     return event
 
 
@@ -46,7 +69,7 @@ def configure(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            without_words,
             redact,
             structlog.processors.JSONRenderer(),
         ],

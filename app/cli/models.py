@@ -5,10 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
+from app.errors import Misconfigured
+from app.llm import local
 from app.llm.conformance import check as check_model
 from app.llm.gateway import Gateway, ready
-from app.llm.pricing import SCRIPTED, providers
+from app.llm.pricing import LOCAL, SCRIPTED, providers
 from app.settings import Settings
+
+IN_PROCESS = {SCRIPTED: "offline, no language model", LOCAL: "in this process, a tiny language model"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +31,10 @@ def list_(home: Home = None, json: Json = False) -> None:
     The presets, whether their keys are set, and the prices known: US dollars a million tokens, prompt/cached/written.
     """
     settings = settings_for(home)
-    found: list[dict[str, Any]] = [{"preset": SCRIPTED, "base_url": "", "key": "", "ready": True, "prices": {}}]
+    found: list[dict[str, Any]] = [
+        {"preset": name, "base_url": "", "key": "", "ready": name == SCRIPTED or _installed(), "prices": {}}
+        for name in IN_PROCESS
+    ]
     for provider in providers().values():
         ready = not provider.key or bool(getattr(settings, provider.key.lower(), None))
         prices = {name: [p.prompt, p.cached, p.completion] for name, p in provider.prices.items()}
@@ -45,10 +52,18 @@ def list_(home: Home = None, json: Json = False) -> None:
         return
     rows: list[tuple[object, ...]] = []
     for entry in found:
-        state = "ready" if entry["ready"] else f"set {entry['key']}"
+        state = "ready" if entry["ready"] else f"set {entry['key']}" if entry["key"] else "not installed"
         shown = "; ".join(f"{name} {'/'.join(map(str, price))}" for name, price in entry["prices"].items())
-        rows.append((entry["preset"], state, entry["base_url"] or "offline model, no language model", shown))
+        rows.append((entry["preset"], state, entry["base_url"] or IN_PROCESS[entry["preset"]], shown))
     table("", "preset", "state", "where", "prices", rows=rows, empty="")
+
+
+def _installed() -> bool:
+    try:
+        local.require()
+    except Misconfigured:
+        return False
+    return True
 
 
 @app.command("check")

@@ -1,7 +1,6 @@
 """One shape for every error: RFC 9457 problem details."""
 
 from http import HTTPStatus
-from traceback import walk_tb
 from typing import Any
 
 import msgspec
@@ -14,11 +13,11 @@ from starlette.routing import Match
 
 from app.db.engine import explain
 from app.errors import AppError, FieldError
+from app.logs import places
 
 PROBLEM = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 KEY_SHOWN = 200
-CAUSES = 5
 log = structlog.get_logger()
 
 
@@ -110,24 +109,12 @@ def _app(request: Request, error: Exception) -> Response:
     return _of(request, error)
 
 
-def _places(error: BaseException | None) -> list[str]:
-    """The traceback without the exceptions' own words, in which a password or a person's text may stand."""
-    places: list[str] = []
-    for _ in range(CAUSES):
-        if error is None:
-            break
-        frames = [f"{f.f_code.co_filename}:{line} {f.f_code.co_name}" for f, line in walk_tb(error.__traceback__)]
-        places += [*frames, f"{type(error).__module__}.{type(error).__qualname__}"]
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return places
-
-
 def unexpected(error: Exception, request_id: str) -> Response:
     """What an exception nobody caught becomes: a database that is away is 503, all else is our bug and 500."""
     if (known := explain(error)) is not None:
         log.warning("database trouble", error=type(error).__name__, request_id=request_id)
         return problem(known.status, known.title, known.detail, request_id=request_id, headers=known.headers)
-    log.error("bug", error=type(error).__name__, at=_places(error), request_id=request_id)
+    log.error("bug", error=type(error).__name__, at=places(error), request_id=request_id)
     return problem(500, "Internal error", "something went wrong here; it has been logged", request_id=request_id)
 
 

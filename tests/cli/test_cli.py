@@ -109,6 +109,7 @@ def test_the_offline_model_conforms(url: str) -> None:
     assert all(finding["ok"] for finding in findings)
     assert {entry["preset"] for entry in data(simfeed(url, "models", "list", "--json"))} >= {
         "scripted",
+        "local",
         "openai",
         "ollama",
     }
