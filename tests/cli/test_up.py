@@ -66,6 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     found = tmp_path_factory.mktemp("up") / "home"
     yield found
     embedded.stop(found)
+    embedded.remove(found)
 
 
 def test_from_nothing_to_a_feed_and_through_a_kill(home: Path) -> None:

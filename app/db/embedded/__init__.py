@@ -1,5 +1,5 @@
 """An embedded PostgreSQL: a private server that the processes of one home share and the last of them stops."""
 
-from app.db.embedded.server import EmbeddedServer, Status, start, status, stop, throwaway
+from app.db.embedded.server import EmbeddedServer, Status, remove, start, status, stop, throwaway
 
-__all__ = ["EmbeddedServer", "Status", "start", "status", "stop", "throwaway"]
+__all__ = ["EmbeddedServer", "Status", "remove", "start", "status", "stop", "throwaway"]

@@ -139,10 +139,15 @@ def throwaway(
         with start(home, binaries=binaries, options=options, durable=durable) as server:
             yield server
     finally:
-        data = Place.at(home).data
-        if data.parent != home:  # the account could not enter `base`
-            shutil.rmtree(data.parent, ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)
+
+
+def remove(home: Path) -> None:
+    """Delete a home that nobody uses, with its data wherever they lie."""
+    place = Place.at(home)
+    if place.data.parent != place.home:  # the server's account can't enter the home
+        shutil.rmtree(place.data.parent, ignore_errors=True)
+    shutil.rmtree(place.home, ignore_errors=True)
 
 
 def _running(place: Place, share: locks.Share) -> cluster.Running | None:
