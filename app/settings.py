@@ -37,6 +37,11 @@ class Settings(BaseSettings):
         30, ge=0.05, le=10_080, description="Minutes between cycles, until an admin changes it over the API."
     )
     scheduler_enabled: bool = Field(True, description="Whether this server's scheduler wakes the personas.")
+    scheduler_overrun: Literal["skip", "queue"] = Field(
+        "skip", description="What becomes of a tick while a cycle still runs: left out, or played behind it."
+    )
+    worker_enabled: bool = Field(True, description="Whether this server plays turns too, or leaves them to workers.")
+    batch_turns: int = Field(100, ge=1, le=10_000, description="Turns that are handed to a worker at a time.")
 
     simfeed_model: str = Field(
         "scripted", description="Model of personas that name none: a model name or `PRESET/NAME`."
@@ -52,6 +57,30 @@ class Settings(BaseSettings):
     model_timeout: float = Field(60, gt=0, le=600, description="Seconds a model call may take in all.")
     model_max_tokens: int = Field(700, ge=16, le=32_768, description="Tokens a model may write in one call.")
     model_temperature: float | None = Field(None, ge=0, le=2, description="Temperature, unless a persona has its own.")
+
+    model_fallback: str | None = Field(None, description="Model that is asked when a persona's own gives nothing.")
+    model_transport: Literal["sdk", "raw"] = Field(
+        "sdk", description="How providers are reached: through the vendor's client, or by a leaner one of ours."
+    )
+    model_prices: str = Field(
+        "",
+        description="Prices that the presets lack: `NAME=PROMPT/CACHED/WRITTEN` by commas, US dollars a million.",
+    )
+    requests_per_minute: int = Field(0, ge=0, description="Requests a minute to each provider, by all workers; 0: any.")
+    tokens_per_minute: int = Field(0, ge=0, description="Tokens a minute to each provider, by all workers; 0: any.")
+
+    budget_call_tokens: int | None = Field(None, ge=1, description="Most tokens of one model call.")
+    budget_call_usd: float | None = Field(None, gt=0, description="Most US dollars of one model call.")
+    budget_turn_tokens: int | None = Field(None, ge=1, description="Most tokens of one turn.")
+    budget_turn_usd: float | None = Field(None, gt=0, description="Most US dollars of one turn.")
+    budget_persona_day_tokens: int | None = Field(None, ge=1, description="Most tokens of a persona in a day (UTC).")
+    budget_persona_day_usd: float | None = Field(None, gt=0, description="Most US dollars of a persona in a day (UTC).")
+    budget_run_tokens: int | None = Field(None, ge=1, description="Most tokens of a run that says nothing else.")
+    budget_run_usd: float | None = Field(None, gt=0, description="Most US dollars of a run that says nothing else.")
+    budget_day_tokens: int | None = Field(None, ge=1, description="Most tokens of the whole instance in a day (UTC).")
+    budget_day_usd: float | None = Field(
+        None, gt=0, description="Most US dollars of the whole instance in a day (UTC)."
+    )
 
     max_actions: int = Field(10, ge=1, le=50, description="Actions a persona may take in one turn.")
     max_calls_per_reply: int = Field(5, ge=1, le=20, description="Actions carried out of one model reply.")

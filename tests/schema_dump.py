@@ -26,7 +26,8 @@ def pg_dump() -> str:
 
 def dump(url: str) -> str:
     """The schema, without what differs between versions of pg_dump."""
-    command = [pg_dump(), "--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version", url]
+    command = [pg_dump(), "--schema-only", "--no-owner", "--no-privileges", "--exclude-table=alembic_version"]
+    command += ["--exclude-schema=queue", url]  # made and upgraded by PgQueuer itself
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if not line.startswith(NOISE)]
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip() + "\n"

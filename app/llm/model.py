@@ -6,6 +6,8 @@ from typing import Literal, Protocol, cast
 
 import msgspec
 
+from app.ledger.budget import Account, Hold
+
 Status = Literal[
     "ok",
     "refusal",
@@ -46,7 +48,7 @@ class Request:
 
     `messages` and `tools` are JSON texts (UTF-8), encoded once when they were made and never again:
     each message is one JSON object in the wire format of OpenAI's chat completions, `tools` is a
-    JSON array or empty. `seed` makes a deterministic model repeat itself.
+    JSON array or empty. `seed` makes a deterministic model repeat itself. `account` says who pays; it is not sent.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Request:
     max_tokens: int | None = None
     seed: int | None = None
     json_only: bool = False
+    account: Account | None = None
 
     def body(self) -> bytes:
         """The request as it goes over the wire."""
@@ -86,7 +89,7 @@ class Completion(msgspec.Struct, frozen=True):
     `raw` is the reply as received (it may hold what PostgreSQL's `text` can't); `message` the
     assistant's message as it goes into the conversation, re-encoded by us; `detail` says in a sentence why
     `status` is not `ok`; `retry_after` is what the provider asks to wait, in seconds; `cost_usd` is None where the
-    price is unknown.
+    price is unknown; `hold` was reserved for the call and is settled with it.
     """
 
     status: Status
@@ -100,6 +103,7 @@ class Completion(msgspec.Struct, frozen=True):
     latency_ms: int = 0
     retry_after: float | None = None
     cost_usd: float | None = None
+    hold: Hold | None = None
 
 
 class Model(Protocol):

@@ -8,7 +8,7 @@ from app.models.base import Base, Big, Count, Created, Key, Time
 
 
 class Instance(Base):
-    """The one row of facts about this installation."""
+    """The one row of facts about this installation. While `halted_at` is set, no model is asked anything."""
 
     __tablename__ = "instance"
     __table_args__ = (CheckConstraint("id", name="single"),)
@@ -16,6 +16,7 @@ class Instance(Base):
     id: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
     bootstrapped_at: Mapped[Time | None]
     scheduler_interval_minutes: Mapped[float | None]
+    halted_at: Mapped[Time | None]
     created_at: Mapped[Created]
 
 

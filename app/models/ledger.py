@@ -1,6 +1,8 @@
 """The book of runs, turns, model calls and actions."""
 
+from datetime import date
 from decimal import Decimal
+from typing import Annotated
 
 from sqlalchemy import (
     CheckConstraint,
@@ -20,7 +22,11 @@ from sqlalchemy.types import BigInteger
 from app.models.base import Base, Big, Count, Created, Key, Time
 
 RUN_STATES = ("queued", "running", "paused", "stopped", "budget_exhausted", "partial", "failed", "completed")
-TURN_STATES = ("queued", "running", "done", "limit", "refused", "failed")
+TURN_STATES = ("queued", "running", "done", "limit", "refused", "failed", "deferred")
+
+
+Money = Annotated[Decimal, mapped_column(Numeric(14, 8), server_default="0")]
+"""US dollars."""
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -28,7 +34,10 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 
 
 class Run(Base):
-    """One execution of a venue. `slot` names what may happen only once, such as a tick of the scheduler."""
+    """One execution of a venue. `slot` names what may happen only once, such as a tick of the scheduler.
+
+    `lost_calls` counts model calls whose answers were lost with a process; each is charged what was held for it.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (CheckConstraint(_one_of("state", RUN_STATES), name="state"),)
@@ -40,13 +49,19 @@ class Run(Base):
     seed: Mapped[Big]
     settings: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
     turns_total: Mapped[Count]
+    reason: Mapped[str | None] = mapped_column(Text)
+    estimate: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+    lost_calls: Mapped[Count]
     created_at: Mapped[Created]
     started_at: Mapped[Time | None]
     ended_at: Mapped[Time | None]
 
 
 class Turn(Base):
-    """One persona's go. `epoch` grows with each claim, `next_step` with each committed reply: both fence writers."""
+    """One persona's go. `epoch` grows with each claim, `next_step` with each committed reply: both fence writers.
+
+    `held_tokens` and `held_usd` are reserved, in the budgets of `held_day`, for the call that is under way.
+    """
 
     __tablename__ = "turns"
     __table_args__ = (
@@ -65,6 +80,9 @@ class Turn(Base):
     epoch: Mapped[Count]
     next_step: Mapped[Count]
     lease_until: Mapped[Time | None]
+    held_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    held_usd: Mapped[Money]
+    held_day: Mapped[date | None]
     reason: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[Time | None]
     ended_at: Mapped[Time | None]
@@ -89,6 +107,7 @@ class Call(Base):
     """
 
     __tablename__ = "calls"
+    __table_args__ = (Index("calls_created_at_idx", "created_at", postgresql_using="brin"),)
 
     turn_id: Mapped[Big] = mapped_column(ForeignKey("turns.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
@@ -147,3 +166,53 @@ class Exposure(Base):
     ranker: Mapped[str] = mapped_column(Text)
     items: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     created_at: Mapped[Created]
+
+
+class Budget(Base):
+    """What a scope has spent and holds for calls under way: a run in all, the instance or a persona in a day (UTC).
+
+    A run's day is the first of all days. Rows are made when a cap first asks for them, from the calls there are.
+    """
+
+    __tablename__ = "budgets"
+    __table_args__ = (
+        CheckConstraint("scope IN ('instance', 'run', 'persona')", name="scope"),
+        CheckConstraint("held_tokens >= 0 AND held_usd >= 0", name="held"),
+        {"postgresql_with": {"fillfactor": 50}},
+    )
+
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    spent_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    spent_usd: Mapped[Money]
+    held_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    held_usd: Mapped[Money]
+
+
+class Provider(Base):
+    """What all processes know of a provider: until when it asked to wait, and why it is not asked any more.
+
+    A block counts for the key it was met with: `key_sha256`.
+    """
+
+    __tablename__ = "providers"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused_until: Mapped[Time | None]
+    blocked: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+    key_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    changed_at: Mapped[Created]
+
+
+class Worker(Base):
+    """A process that plays turns, while it is heard of."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int]
+    started_at: Mapped[Created]
+    seen_at: Mapped[Created]
