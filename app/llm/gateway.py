@@ -1,17 +1,42 @@
 """Every model by its name: the offline one, or a provider's behind its wrappers, in the order given here."""
 
-import asyncio
-from dataclasses import dataclass, field, replace
-
-import msgspec
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from app.errors import Misconfigured
+from app.ledger.pulse import Pulse
+from app.llm.admission import Admitted, Gate
+from app.llm.fallback import Fallback
 from app.llm.local import LocalModel, require
-from app.llm.model import Completion, Model, Request
-from app.llm.pricing import CUSTOM, LOCAL, OFFLINE, SCRIPTED, cost, providers, split
+from app.llm.model import Completion, Halted, Model, Request, Usage
+from app.llm.pricing import (
+    CUSTOM,
+    FREE,
+    LOCAL,
+    OFFLINE,
+    SCRIPTED,
+    Price,
+    Priced,
+    charge,
+    own_prices,
+    price,
+    providers,
+    split,
+)
+from app.llm.rate_limit import RateLimit
 from app.llm.retry import Retrying
 from app.llm.scripted import ScriptedModel
+from app.llm.window import Window
 from app.settings import Settings
+
+
+class Connection(TypedDict):
+    """What either transport is made with; `timeout` is in seconds."""
+
+    base_url: str
+    api_key: str
+    timeout: float
+    connections: int
 
 
 @dataclass(frozen=True)
@@ -65,52 +90,114 @@ def _key(settings: Settings, variable: str) -> str:
     return key
 
 
-@dataclass
-class Gateway:
-    """Answers each request by the model it names."""
+@dataclass(frozen=True)
+class _Unknown:
+    """A model that can't be reached under these settings."""
 
-    settings: Settings
-    seed: int = 0
-    _models: dict[str, Model] = field(default_factory=dict)
-    _slots: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.settings.max_concurrent_turns)
+    detail: str
 
     async def complete(self, request: Request) -> Completion:
-        if request.model in OFFLINE:
-            free = await self._model(request.model, None).complete(request)
-            return msgspec.structs.replace(free, cost_usd=0.0)
-        try:
-            where = endpoint(self.settings, request.model)
-        except Misconfigured as error:
-            return Completion("config", request.model, detail=error.detail)
-        async with self._slots:
-            completion = await self._model(where.provider, where).complete(replace(request, model=where.name))
-        price = None if where.provider == CUSTOM else cost(f"{where.provider}/{where.name}", completion.usage)
-        return msgspec.structs.replace(completion, cost_usd=price)
-
-    def _model(self, provider: str, where: Endpoint | None) -> Model:
-        if provider not in self._models:
-            self._models[provider] = self._offline(provider) if where is None else self._stack(where)
-        return self._models[provider]
-
-    def _offline(self, name: str) -> Model:
-        if name == LOCAL:
-            return LocalModel(self.seed, deadline=self.settings.model_timeout)
-        return ScriptedModel(self.seed)
-
-    def _stack(self, where: Endpoint) -> Model:
-        from app.llm.openai import OpenAIModel  # half a second that the offline model need not wait
-
-        client = OpenAIModel(
-            base_url=where.base_url,
-            api_key=where.key,
-            timeout=self.settings.model_timeout,
-            connections=self.settings.max_concurrent_turns,
-        )
-        return Retrying(client)
+        return Completion("config", request.model, detail=self.detail, cost_usd=0.0)
 
     async def aclose(self) -> None:
-        for model in self._models.values():
+        """Nothing is held."""
+
+
+@dataclass
+class Gateway:
+    """Answers each request by the model it names.
+
+    The order, outermost first: fallback, then for each model its price, retries, the provider's gate, the transport.
+    What is about a whole call, as the budget is, goes round this. Without a `pulse` the gateway has one of its own.
+
+    Raises:
+        Misconfigured: the prices of the settings make no sense.
+    """
+
+    settings: Settings
+    pulse: Pulse | None = None
+    seed: int = 0
+    _models: dict[str, Model] = field(default_factory=dict)
+    _gates: dict[str, Gate] = field(default_factory=dict)
+    _held: dict[str, Model] = field(default_factory=dict)
+    _prices: dict[tuple[str, str], Price] = field(init=False)
+    _pulse: Pulse = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pulse = self.pulse or Pulse()
+        self._prices = own_prices(self.settings.model_prices)
+
+    async def complete(self, request: Request) -> Completion:
+        if self._pulse.halted:
+            raise Halted
+        model = self._models.get(request.model)
+        return await (model or self._named(request.model)).complete(request)
+
+    def cost(self, model: str, usage: Usage) -> float | None:
+        """US dollars for so many tokens of a model; None when its price is unknown."""
+        if model in OFFLINE:
+            return 0.0
+        try:
+            return charge(self._price(model, endpoint(self.settings, model)), usage)
+        except Misconfigured:
+            return None
+
+    def _named(self, name: str) -> Model:
+        fallback = self.settings.model_fallback
+        stack = self._stack(name)
+        if fallback and name not in (fallback, *OFFLINE):
+            stack = Fallback(stack, self._models.get(fallback) or self._named(fallback))
+        return self._models.setdefault(name, stack)
+
+    def _stack(self, name: str) -> Model:
+        if name in OFFLINE:
+            return Priced(self._offline(name), name, FREE)
+        try:
+            where = endpoint(self.settings, name)
+        except Misconfigured as error:
+            return _Unknown(error.detail)
+        admitted = Admitted(self._transport(where), self._gate(where))
+        return Priced(Retrying(admitted, self.settings.model_timeout * 3), where.name, self._price(name, where))
+
+    def _price(self, name: str, where: Endpoint) -> Price | None:
+        """A model's price; behind an address of the operator's own only the operator knows it."""
+        return self._prices.get(split(name)) if where.provider == CUSTOM else price(name, self._prices)
+
+    def _gate(self, where: Endpoint) -> Gate:
+        if where.provider not in self._gates:
+            limits = RateLimit(self.settings.requests_per_minute, self.settings.tokens_per_minute)
+            window = Window(self.settings.max_concurrent_turns)
+            patience = self.settings.model_timeout
+            self._gates[where.provider] = Gate(where.provider, where.key, self._pulse, limits, window, patience)
+        return self._gates[where.provider]
+
+    def _offline(self, name: str) -> Model:
+        if name not in self._held:
+            local = name == LOCAL
+            deadline = self.settings.model_timeout
+            self._held[name] = LocalModel(self.seed, deadline=deadline) if local else ScriptedModel(self.seed)
+        return self._held[name]
+
+    def _transport(self, where: Endpoint) -> Model:
+        if where.provider not in self._held:
+            self._held[where.provider] = self._client(where)
+        return self._held[where.provider]
+
+    def _client(self, where: Endpoint) -> Model:
+        given: Connection = {
+            "base_url": where.base_url,
+            "api_key": where.key,
+            "timeout": self.settings.model_timeout,
+            "connections": self.settings.max_concurrent_turns,
+        }
+        if self.settings.model_transport == "raw":
+            from app.llm.wire import RawModel  # a quarter of a second that the offline model need not wait
+
+            return RawModel(**given)
+        from app.llm.openai import OpenAIModel  # half a second, the same
+
+        return OpenAIModel(**given)
+
+    async def aclose(self) -> None:
+        for model in self._held.values():
             await model.aclose()

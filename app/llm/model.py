@@ -26,6 +26,10 @@ Status = Literal[
 """Why a model call gave what it gave. `ok` is the only one whose reply may be carried out."""
 
 
+class Halted(Exception):
+    """The kill switch is on: nothing was asked."""
+
+
 class ToolCall(msgspec.Struct, frozen=True):
     """One call the model asks for. `arguments` is the text the model wrote, not yet trusted as JSON."""
 
@@ -40,6 +44,9 @@ class Usage(msgspec.Struct, frozen=True):
     prompt: int = 0
     completion: int = 0
     cached: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.prompt + other.prompt, self.completion + other.completion, self.cached + other.cached)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ class Completion(msgspec.Struct, frozen=True):
     `raw` is the reply as received (it may hold what PostgreSQL's `text` can't); `message` the
     assistant's message as it goes into the conversation, re-encoded by us; `detail` says in a sentence why
     `status` is not `ok`; `retry_after` is what the provider asks to wait, in seconds; `cost_usd` is None where the
-    price is unknown; `hold` was reserved for the call and is settled with it.
+    price is unknown; `hold` was reserved for the call and is settled with it;
+    `asked` is false where no request was sent, because the provider is known to refuse us or to be down.
     """
 
     status: Status
@@ -104,13 +112,18 @@ class Completion(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     cost_usd: float | None = None
     hold: Hold | None = None
+    asked: bool = True
 
 
 class Model(Protocol):
     """A language model or a wrapper round one."""
 
     async def complete(self, request: Request) -> Completion:
-        """Answer `request`. Provider faults come back as `Completion.status`, never as exceptions."""
+        """Answer `request`. Provider faults come back as `Completion.status`, never as exceptions.
+
+        Raises:
+            Halted: the kill switch is on.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -1,17 +1,25 @@
 """Providers by name, and what a model's tokens cost."""
 
+import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
-from app.llm.model import Usage
+import msgspec
+
+from app.errors import Misconfigured
+from app.llm.model import Completion, Model, Request, Usage
 
 PRESETS = Path(__file__).with_name("presets.toml")
 SCRIPTED = "scripted"
 LOCAL = "local"
 OFFLINE = (SCRIPTED, LOCAL)
 CUSTOM = "custom"
+OWN = re.compile(r"([^\s,=]{1,200})=(\d{1,6}(?:\.\d{1,9})?)/(\d{1,6}(?:\.\d{1,9})?)/(\d{1,6}(?:\.\d{1,9})?)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,11 @@ class Price:
     prompt: float
     cached: float
     completion: float
+
+
+OwnPrices: TypeAlias = Mapping[tuple[str, str], Price]
+NONE: OwnPrices = MappingProxyType({})
+FREE = Price(0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -65,19 +78,65 @@ def split(model: str) -> tuple[str, str]:
     return CUSTOM, model
 
 
-@cache
-def price(model: str) -> Price | None:
-    """A model's price; None when it is unknown."""
+def own_prices(text: str) -> dict[tuple[str, str], Price]:
+    """The prices of the setting MODEL_PRICES, by `split` name.
+
+    Raises:
+        Misconfigured: names the part that is not `NAME=PROMPT/CACHED/WRITTEN`, or that is there twice.
+    """
+    found: dict[tuple[str, str], Price] = {}
+    for part in text.split(",") if text.strip() else ():
+        match = OWN.fullmatch(part.strip())
+        if match is None:
+            raise Misconfigured(
+                f"MODEL_PRICES: {part.strip()!r} is not NAME=PROMPT/CACHED/WRITTEN, US dollars for a million tokens "
+                "each, as in my-model=0.15/0.075/0.6"
+            )
+        name = split(match[1])
+        if name in found:
+            raise Misconfigured(f"MODEL_PRICES: {match[1]!r} is given twice")
+        found[name] = Price(float(match[2]), float(match[3]), float(match[4]))
+    return found
+
+
+def price(model: str, own: OwnPrices = NONE) -> Price | None:
+    """A model's price, the operator's `own` before the published one; None when it is unknown."""
     provider, name = split(model)
-    if provider in OFFLINE or (provider in providers() and providers()[provider].free):
-        return Price(0, 0, 0)
-    return providers()[provider].prices.get(name) if provider in providers() else None
+    if provider in OFFLINE:
+        return FREE
+    if (provider, name) in own:
+        return own[provider, name]
+    preset = providers().get(provider)
+    if preset is None:
+        return None
+    return FREE if preset.free else preset.prices.get(name)
 
 
-def cost(model: str, usage: Usage) -> float | None:
-    """US dollars for one call; None when the model's price is unknown."""
-    known = price(model)
+def charge(known: Price | None, usage: Usage) -> float | None:
+    """US dollars for these tokens; None when the price is unknown."""
     if known is None:
         return None
     fresh = max(0, usage.prompt - usage.cached)
     return (fresh * known.prompt + usage.cached * known.cached + usage.completion * known.completion) / 1e6
+
+
+def cost(model: str, usage: Usage, own: OwnPrices = NONE) -> float | None:
+    """US dollars for one call; None when the model's price is unknown."""
+    return charge(price(model, own), usage)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """`inner`, which knows its model as `name`, with what its tokens cost."""
+
+    inner: Model
+    name: str
+    price: Price | None
+
+    async def complete(self, request: Request) -> Completion:
+        named = request if request.model == self.name else replace(request, model=self.name)
+        completion = await self.inner.complete(named)
+        return msgspec.structs.replace(completion, cost_usd=charge(self.price, completion.usage))
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()

@@ -1,45 +1,73 @@
-"""Tries again what may be tried again, waiting as long as the provider asks, within reason."""
+"""Tries again what may be tried again, within a time for all tries together."""
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass
 
-from app.llm.model import Completion, Model, Request
+import msgspec
 
-TRIES = 3
+from app.llm.admission import UNDER_WAY
+from app.llm.model import Completion, Halted, Model, Request, Usage
+from app.llm.replies import sent
+
+TRIES = {"rate_limit": 3, "unavailable": 3, "timeout": 3, "parse": 2}
+"""How often a request is asked in all that comes back so; what is not listed is not tried again."""
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-AGAIN = frozenset({"rate_limit", "unavailable", "timeout"})
-PARSE_TRIES = 2
 
 
 @dataclass(frozen=True)
 class Retrying:
-    """`inner`, asked up to three times; `scale` shortens the waits in tests."""
+    """`inner`, asked up to three times; the tokens of all tries are charged.
+
+    `deadline` is in seconds and for all tries together; `scale` shortens the waits in tests.
+    """
 
     inner: Model
+    deadline: float = 180.0
     scale: float = 1.0
 
     async def complete(self, request: Request) -> Completion:
-        tries = 1
-        while True:
+        started = time.monotonic()
+        completion = await self.inner.complete(request)
+        if completion.status not in TRIES or not completion.asked:
+            return completion
+        left = self.deadline - (time.monotonic() - started)
+        return await self._again(request, completion, asyncio.get_running_loop().time() + left)
+
+    async def _again(self, request: Request, completion: Completion, ends: float) -> Completion:
+        spent, tries = completion.usage, 1
+        try:
+            async with asyncio.timeout_at(ends):
+                while tries < TRIES.get(completion.status, 0):
+                    await asyncio.sleep(wait(completion.status, tries) * self.scale)
+                    last, tries = await self._once_more(request, spent), tries + 1
+                    if last is None:
+                        break
+                    completion, spent = last, spent + last.usage
+        except TimeoutError as cut:
+            if UNDER_WAY in getattr(cut.__cause__, "__notes__", ()):
+                spent += Usage(sent(request))
+        return msgspec.structs.replace(completion, usage=spent)
+
+    async def _once_more(self, request: Request, spent: Usage) -> Completion | None:
+        """A further try's completion; None where the provider was not asked, and the last one stands."""
+        try:
             completion = await self.inner.complete(request)
-            if not _again(completion, tries):
-                return completion
-            await asyncio.sleep(wait(completion, tries) * self.scale)
-            tries += 1
+        except Halted:
+            if spent == Usage():
+                raise
+            return None
+        return completion if completion.asked else None
 
     async def aclose(self) -> None:
         await self.inner.aclose()
 
 
-def _again(completion: Completion, tries: int) -> bool:
-    if completion.status == "parse":
-        return tries < PARSE_TRIES
-    return completion.status in AGAIN and tries < TRIES
-
-
-def wait(completion: Completion, tries: int) -> float:
-    """Seconds until the next try: at least what was asked for, else exponential with full jitter."""
-    jitter = random.uniform(0, FIRST_WAIT * 2**tries)  # noqa: S311 - spreads load, no secret
-    return min(LONGEST_WAIT, (completion.retry_after or 0) + jitter)
+def wait(status: str, tries: int) -> float:
+    """Seconds until the next try, exponential with full jitter; how long a rate limit lasts is known elsewhere."""
+    if status == "rate_limit":
+        return 0.0
+    return random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**tries))  # noqa: S311 - spreads load, no secret
