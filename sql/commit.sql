@@ -18,10 +18,12 @@ live AS (
         state = g.state,
         reason = g.reason,
         lease_until = CASE WHEN g.state = 'running' THEN now() + make_interval(secs => $21) END,
-        ended_at = CASE WHEN g.state <> 'running' THEN now() END
+        ended_at = CASE WHEN g.state <> 'running' THEN now() END,
+        held_tokens = CASE WHEN t.id = ANY ($40::bigint[]) THEN 0 ELSE t.held_tokens END,
+        held_usd = CASE WHEN t.id = ANY ($40::bigint[]) THEN 0 ELSE t.held_usd END
     FROM given g
     WHERE t.id = g.turn_id AND t.epoch = g.epoch AND t.next_step = g.step AND t.state = 'running'
-    RETURNING t.id AS turn_id, g.step, t.persona_id
+    RETURNING t.id AS turn_id, g.step, t.persona_id, t.run_id
 ),
 new_calls AS (
     INSERT INTO calls (
@@ -208,6 +210,32 @@ new_exposures AS (
     FROM unnest($34::bigint[], $35::int[], $36::int[], $37::text[], $38::text[], $39::text[])
          AS e (turn_id, step, ordinal, kind, ranker, items)
     JOIN live USING (turn_id, step)
+),
+settled AS MATERIALIZED (
+    SELECT b.scope, b.key, b.day, sum(s.held_tokens) AS held_tokens, sum(s.held_usd::numeric(14, 8)) AS held_usd,
+           sum(s.tokens) AS tokens, sum(s.usd::numeric(14, 8)) AS usd
+    FROM unnest($40::bigint[], $41::bigint[], $42::float8[], $43::date[], $44::bigint[], $45::float8[])
+         AS s (turn_id, held_tokens, held_usd, day, tokens, usd)
+    JOIN live l USING (turn_id)
+    CROSS JOIN LATERAL (
+        VALUES ('instance', 0, s.day), ('persona', l.persona_id, s.day), ('run', l.run_id, DATE '1970-01-01')
+    ) AS b (scope, key, day)
+    GROUP BY 1, 2, 3
+),
+locked_budgets AS MATERIALIZED (
+    SELECT b.scope, b.key, b.day FROM budgets b
+    WHERE (SELECT count(*) FROM locked_people) >= 0
+      AND (b.scope, b.key, b.day) IN (SELECT scope, key, day FROM settled)
+    ORDER BY b.scope, b.key, b.day FOR NO KEY UPDATE
+),
+settled_budgets AS (
+    UPDATE budgets b
+    SET spent_tokens = b.spent_tokens + s.tokens,
+        spent_usd = b.spent_usd + s.usd,
+        held_tokens = greatest(0, b.held_tokens - s.held_tokens),
+        held_usd = greatest(0, b.held_usd - s.held_usd)
+    FROM settled s JOIN locked_budgets USING (scope, key, day)
+    WHERE (b.scope, b.key, b.day) = (s.scope, s.key, s.day)
 )
 SELECT w.turn_id, w.ordinal, coalesce(o.outcome, 'not_found') AS outcome, o.object_id
 FROM wanted w LEFT JOIN outcomes o USING (turn_id, step, ordinal)

@@ -9,6 +9,8 @@ import asyncpg
 
 from app.db.engine import Database
 from app.db.queries import load
+from app.ledger.budget import Hold, charged
+from app.ledger.budget import Superseded as Superseded
 from app.world.effects import Effect
 
 COMMIT = load("commit")["commit_steps"]
@@ -44,7 +46,10 @@ class ExposureRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One model call of a turn with all that came of it. `state` is the turn's after it."""
+    """One model call of a turn with all that came of it. `state` is the turn's after it.
+
+    With a `hold`, the budgets it stands in are charged what the call took instead.
+    """
 
     turn_id: int
     persona_id: int
@@ -69,6 +74,7 @@ class StepRecord:
     latency_ms: int
     actions: tuple[ActionRecord, ...] = ()
     exposures: tuple[ExposureRecord, ...] = ()
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,6 @@ class EffectOutcome:
 
     outcome: ActionOutcome
     object_id: int | None
-
-
-class Superseded(Exception):
-    """Another process holds this turn now, or the step was already committed: nothing was written."""
 
 
 @dataclass
@@ -104,7 +106,8 @@ def _arguments(records: Sequence[StepRecord], lease_seconds: float) -> list[obje
         for r in records
         for e in r.exposures
     ]
-    return [*steps, lease_seconds, *_columns(actions, 12), *_columns(shown, 6)]
+    held = [_held_row(r, r.hold) for r in records if r.hold is not None]
+    return [*steps, lease_seconds, *_columns(actions, 12), *_columns(shown, 6), *_columns(held, 6)]
 
 
 def _columns(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:
@@ -117,6 +120,11 @@ def _action_row(record: StepRecord, action: ActionRecord) -> tuple[object, ...]:
         return (*head, None, None, None, None, action.outcome, action.detail)
     effect = action.effect
     return (*head, effect.kind, effect.target_id, effect.title, effect.body, action.outcome, action.detail)
+
+
+def _held_row(record: StepRecord, hold: Hold) -> tuple[object, ...]:
+    tokens, usd = charged(record.prompt_tokens, record.completion_tokens, record.cost_usd)
+    return (record.turn_id, hold.tokens, hold.usd, hold.day, tokens, usd)
 
 
 class Committer:
