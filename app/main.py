@@ -1,7 +1,7 @@
 """ASGI entry and composition root: settings, database, model, scheduler, web application."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
@@ -11,6 +11,7 @@ from app.db.engine import Database
 from app.errors import Misconfigured
 from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
+from app.venues.crew import Crew
 from app.venues.run import open_mind
 from app.web.app import build
 from app.web.deps import House
@@ -56,10 +57,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 )
             database = await Database.open(url, size=chosen.database_pool_size)
             try:
-                async with open_mind(chosen, database) as mind:
+                async with open_mind(chosen, database, works=chosen.worker_enabled) as mind:
                     scheduler = Scheduler(mind, chosen)
                     app.state.house = House(chosen, database, mind, scheduler)
-                    async with _ticking(scheduler, enabled=chosen.scheduler_enabled):
+                    crew = Crew(mind, chosen) if chosen.worker_enabled else nullcontext()
+                    async with crew, _ticking(scheduler, enabled=chosen.scheduler_enabled):
                         yield
             finally:
                 await database.close()

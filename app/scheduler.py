@@ -1,4 +1,4 @@
-"""APScheduler decides only when a cycle begins; rows decide who plays it."""
+"""APScheduler decides only when a cycle begins; rows decide who plays it, and the crew plays."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -12,47 +12,47 @@ from apscheduler.triggers.interval import IntervalTrigger
 from app.agent.turn import Mind
 from app.db.queries import load
 from app.errors import AppError
+from app.llm.gateway import endpoint
+from app.llm.pricing import OFFLINE
 from app.settings import Settings
-from app.venues.feed import VENUE, open_cycle, play_cycle
-from app.venues.run import TURNS
+from app.venues.estimate import keep_estimate
+from app.venues.feed import VENUE, open_cycle
+from app.venues.run import TURNS, begin_run
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """Every replica ticks at the same moments: whole intervals since this one."""
 
 INSTANCE = load("instance")
 JOB = "cycle"
+CYCLES = f"{VENUE}/%"
 LOOK_SECONDS = 5.0
 log = structlog.get_logger()
 
 
 class Scheduler:
-    """Ticks every interval; each tick opens its slot's cycle, or joins the replica that has, and plays it."""
+    """Ticks every interval; each tick opens its slot's cycle, unless an earlier one is still under way."""
 
     def __init__(self, mind: Mind, settings: Settings) -> None:
         self._mind = mind
         self._settings = settings
         self._apscheduler = AsyncIOScheduler(timezone=UTC)
-        self._apscheduler.add_listener(self._skipped, EVENT_JOB_MAX_INSTANCES)
+        self._apscheduler.add_listener(self._late, EVENT_JOB_MAX_INSTANCES)
         self._interval = 0.0
-        self._playing = asyncio.Lock()
-        self._background: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
         self.skipped = 0
 
     async def start(self) -> None:
-        """Begin to tick, and go on with what an earlier process left unfinished."""
+        """Begin to tick."""
         self._set(await stored_interval(self._mind, self._settings))
         self._apscheduler.start()
-        self._background = [
-            asyncio.create_task(self._resume(), name="resume"),
-            asyncio.create_task(self._follow_interval(), name="interval"),
-        ]
+        self._following = asyncio.create_task(self._follow_interval(), name="interval")
 
     async def stop(self) -> None:
-        """Stop ticking; turns under way are given back."""
+        """Stop ticking."""
         self._apscheduler.shutdown(wait=False)
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
 
     @property
     def next_tick(self) -> datetime | None:
@@ -79,48 +79,66 @@ class Scheduler:
             replace_existing=True,
         )
 
-    def _skipped(self, _: JobSubmissionEvent) -> None:
+    def _late(self, _: JobSubmissionEvent) -> None:
+        self._skip("the last tick is still being dealt with")
+
+    def _skip(self, why: str) -> None:
         self.skipped += 1
-        log.warning("tick skipped: the last cycle still runs", skipped=self.skipped)
+        log.warning("tick skipped", why=why, skipped=self.skipped)
 
     async def _tick(self) -> None:
         """The job boundary."""
         try:
-            slot = await self._slot()
-            run_id = await open_cycle(self._mind, self._settings, slot=slot)
-            if run_id is None:
-                run_id = await self._mind.database.fetchval(INSTANCE["run_of_slot"], slot)
-            if isinstance(run_id, int):
-                await self._play(run_id)
+            await self._open()
         except Exception:
-            log.exception("cycle failed")
+            log.exception("tick failed")
+
+    async def _open(self) -> None:
+        slot = await self._slot()
+        if self._mind.pulse.halted:
+            return self._skip("everything is halted")
+        if (why := self._refused()) is not None:
+            return self._skip(why)
+        before = await self._mind.database.fetch(TURNS["under_way"], VENUE, CYCLES)
+        waits = bool(before)
+        if before and (self._settings.scheduler_overrun == "skip" or before[-1]["state"] == "queued"):
+            if await self._mind.database.fetchval(INSTANCE["run_of_slot"], slot) is None:
+                self._skip("the last cycle still runs")
+            return None
+        run_id = await open_cycle(self._mind, self._settings, slot=slot, waits=waits)
+        if run_id is not None:
+            log.info("cycle opened", run=run_id, waits=waits)
+            await keep_estimate(self._mind.database, self._settings, run_id, self._settings.simfeed_model)
+        return None
+
+    def _refused(self) -> str | None:
+        """Why the provider of the personas' model would not answer."""
+        if self._settings.simfeed_model in OFFLINE:
+            return None
+        where = endpoint(self._settings, self._settings.simfeed_model)
+        pulse, name = self._mind.pulse, f"{where.provider}/{where.name}"
+        block = pulse.block_of(where.provider, where.key) or pulse.block_of(name, where.key)
+        return f"{block.detail}: mend it, then `simfeed runs resume`" if block is not None else None
 
     async def _slot(self) -> str:
         """The same for all replicas at one tick: which interval, by the database's clock, this is."""
         tick = await self._mind.database.fetchval(INSTANCE["tick"], EPOCH, self._interval * 60)
         return f"{VENUE}/{self._interval:g}/{tick}"
 
-    async def _play(self, run_id: int) -> None:
-        async with self._playing:
-            state = await play_cycle(self._mind, self._settings, run_id)
-            log.info("cycle ended", run=run_id, state=state)
-
-    async def _resume(self) -> None:
-        try:
-            for row in await self._mind.database.fetch(TURNS["unfinished"], VENUE):
-                log.info("going on with an unfinished cycle", run=row["id"])
-                await self._play(row["id"])
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AppError):
-            log.exception("could not go on with unfinished cycles")
-
     async def _follow_interval(self) -> None:
-        """Another replica's admin may have changed it."""
+        """Another replica's admin may have changed it; and a cycle that waits begins when its turn has come."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 self._set(await stored_interval(self._mind, self._settings))
+                await self._begin_next()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, AppError):
                 log.warning("interval not read; the last one stays")
+
+    async def _begin_next(self) -> None:
+        found = await self._mind.database.fetch(TURNS["under_way"], VENUE, CYCLES)
+        if found and found[0]["state"] == "queued":
+            await begin_run(self._mind.database, found[0]["id"])
 
 
 async def stored_interval(mind: Mind, settings: Settings) -> float:

@@ -2,12 +2,12 @@
 
 -- name: beat  Worker $1 lives; and what concerns all. $1 is null for a process that plays no turns.
 WITH me AS (
-    INSERT INTO workers (id, host, pid) SELECT $1, $2, $3 WHERE $1 IS NOT NULL
+    INSERT INTO workers (id, host, pid) SELECT $1::text, $2, $3 WHERE $1::text IS NOT NULL
     ON CONFLICT (id) DO UPDATE SET seen_at = now()
 ),
 gone AS (DELETE FROM workers WHERE seen_at < now() - interval '1 hour')
 SELECT i.halted_at IS NOT NULL AS halted,
-       (SELECT count(*) FROM workers w WHERE w.seen_at > now() - interval '5 seconds' AND w.id IS DISTINCT FROM $1) AS others,
+       (SELECT count(*) FROM workers w WHERE w.seen_at > now() - interval '5 seconds' AND w.id IS DISTINCT FROM $1::text) AS others,
        (
            SELECT coalesce(jsonb_agg(jsonb_build_object(
                'name', p.name, 'blocked', p.blocked, 'detail', p.detail, 'key', encode(p.key_sha256, 'hex'),
@@ -39,3 +39,6 @@ SELECT name, blocked, detail, paused_until, changed_at FROM providers ORDER BY n
 
 -- name: halt  The kill switch: $1 is whether models may not be asked.
 UPDATE instance SET halted_at = CASE WHEN $1::bool THEN coalesce(halted_at, now()) END RETURNING halted_at
+
+-- name: halted  Whether it is on.
+SELECT halted_at IS NOT NULL FROM instance

@@ -3,7 +3,7 @@
 -- name: open_run  A run for a slot and one turn a persona; no row when the slot is taken. $5: ids in the order of their turns.
 WITH opened AS (
     INSERT INTO runs (venue, slot, seed, settings, state, turns_total, started_at)
-    VALUES ($1, $2, $3, $4, 'running', cardinality($5::bigint[]), now())
+    VALUES ($1, $2, $3, $4, $6, cardinality($5::bigint[]), CASE WHEN $6 = 'running' THEN now() END)
     ON CONFLICT (slot) DO NOTHING
     RETURNING id
 ),
@@ -17,26 +17,30 @@ SELECT id FROM opened
 -- name: awake  Personas that may wake, with how readily.
 SELECT id, activity FROM personas WHERE status = 'active' ORDER BY id
 
--- name: claim_turns  Takes up to $2 turns that wait, or whose holder is gone, and gives them a new epoch.
+-- name: claim_turns  Takes up to $2 turns of ordinals $4 to $5 that wait, or whose holder is gone ($6: not ours), in a new epoch.
 UPDATE turns t
 SET state = 'running', epoch = t.epoch + 1, lease_until = now() + make_interval(secs => $3),
     started_at = coalesce(t.started_at, now())
 FROM (
-    SELECT id FROM turns
-    WHERE run_id = $1 AND (state = 'queued' OR (state = 'running' AND lease_until < now()))
-    ORDER BY ordinal LIMIT $2
-    FOR UPDATE SKIP LOCKED
+    SELECT c.id FROM turns c JOIN runs r ON r.id = c.run_id
+    WHERE c.run_id = $1 AND c.ordinal BETWEEN $4 AND $5 AND r.state = 'running'
+      AND (c.state = 'queued' OR (c.state = 'running' AND c.lease_until < now())) AND c.id <> ALL ($6::bigint[])
+    ORDER BY c.ordinal LIMIT $2
+    FOR UPDATE OF c SKIP LOCKED
 ) q
 WHERE t.id = q.id
-RETURNING t.id, t.persona_id, t.epoch, t.next_step
+RETURNING t.id, t.persona_id, t.epoch, t.next_step, t.held_tokens > 0 OR t.held_usd > 0 AS holds
 
 -- name: extend_leases  Says that the holder of these turns lives.
 UPDATE turns t SET lease_until = now() + make_interval(secs => $3)
 FROM unnest($1::bigint[], $2::int[]) AS mine (id, epoch)
 WHERE t.id = mine.id AND t.epoch = mine.epoch AND t.state = 'running'
 
--- name: fail_turn  Ends a turn that can't go on, whatever its step.
-UPDATE turns SET state = 'failed', reason = $3, ended_at = now(), lease_until = NULL
+-- name: over  Which of these runs are not to be played on.
+SELECT id FROM runs WHERE id = ANY ($1::bigint[]) AND state <> 'running'
+
+-- name: end_turn  Ends a turn whatever its step, in state $3 for reason $4.
+UPDATE turns SET state = $3, reason = $4, ended_at = now(), lease_until = NULL
 WHERE id = $1 AND epoch = $2 AND state = 'running'
 
 -- name: park_turns  Gives turns back, for whoever claims them next.
@@ -44,30 +48,92 @@ UPDATE turns t SET state = 'queued', lease_until = NULL
 FROM unnest($1::bigint[], $2::int[]) AS mine (id, epoch)
 WHERE t.id = mine.id AND t.epoch = mine.epoch AND t.state = 'running'
 
+-- name: step_stands  Whether the last committed step of a turn is this one, and it is still ours.
+SELECT EXISTS (
+    SELECT FROM turns t JOIN calls c ON c.turn_id = t.id AND c.step = $3
+    WHERE t.id = $1 AND t.epoch = $2 AND t.next_step = $3 + 1 AND c.request_sha256 = $4
+)
+
 -- name: drop_open_turns  A persona leaves: its open turns end.
 UPDATE turns SET state = 'failed', reason = 'departed', epoch = epoch + 1, ended_at = now(), lease_until = NULL
 WHERE persona_id = $1 AND state IN ('queued', 'running')
 
--- name: open_turns  How many turns of a run are not at an end.
-SELECT count(*) FROM turns WHERE run_id = $1 AND state IN ('queued', 'running')
+-- name: open_turns  Whether any turn of a run, of ordinals $2 to $3, is not at an end.
+SELECT EXISTS (SELECT FROM turns WHERE run_id = $1 AND ordinal BETWEEN $2 AND $3 AND state IN ('queued', 'running'))
 
--- name: settle_run  Ends a run none of whose turns is open, with the state they tell.
+-- name: open_batches  The batches of $2 ordinals in which a run has open turns, by number from 0.
+SELECT DISTINCT (ordinal - 1) / $2::int AS batch FROM turns
+WHERE run_id = $1 AND state IN ('queued', 'running') ORDER BY 1
+
+-- name: settle_run  Ends a run none of whose turns is open, with the state they tell and, where all failed, the reason.
 UPDATE runs r
 SET ended_at = now(),
-    state = CASE WHEN t.failed = 0 THEN 'completed' WHEN t.failed = t.total THEN 'failed' ELSE 'partial' END
-FROM (SELECT count(*) FILTER (WHERE state = 'failed') AS failed, count(*) AS total FROM turns WHERE run_id = $1) t
+    state = CASE WHEN t.lost = 0 THEN 'completed' WHEN t.lost = t.total THEN 'failed' ELSE 'partial' END,
+    reason = CASE WHEN t.lost > 0 THEN coalesce((
+        SELECT c.detail FROM calls c JOIN turns w ON w.id = c.turn_id
+        WHERE w.run_id = $1 AND w.state IN ('failed', 'deferred') AND c.status <> 'ok'
+        GROUP BY c.detail ORDER BY count(*) DESC, c.detail LIMIT 1
+    ), t.reason) END
+FROM (
+    SELECT count(*) FILTER (WHERE state IN ('failed', 'deferred')) AS lost, count(*) AS total,
+           mode() WITHIN GROUP (ORDER BY reason) FILTER (WHERE state IN ('failed', 'deferred')) AS reason
+    FROM turns WHERE run_id = $1
+) t
 WHERE r.id = $1 AND r.state = 'running'
   AND NOT EXISTS (SELECT FROM turns WHERE run_id = $1 AND state IN ('queued', 'running'))
 RETURNING r.state
 
+-- name: run_state  How a run stands.
+SELECT state FROM runs WHERE id = $1
+
+-- name: hold_run  A run that is under way stands still: in state $2 for reason $3.
+UPDATE runs SET state = $2, reason = $3, ended_at = CASE WHEN $2 IN ('stopped', 'failed') THEN now() END
+WHERE id = $1 AND state = 'running'
+RETURNING id
+
+-- name: stop_run  Nobody plays on a run; its turns stay where they are.
+UPDATE runs SET state = 'stopped', reason = 'stopped by hand', ended_at = now()
+WHERE id = $1 AND state IN ('queued', 'running', 'paused', 'budget_exhausted')
+RETURNING id
+
+-- name: resume_run  A run that stands still, or came to nothing in part, goes on; $2 is merged into its terms.
+WITH again AS (
+    UPDATE runs SET state = 'running', reason = NULL, ended_at = NULL, started_at = coalesce(started_at, now()),
+        settings = settings || $2::jsonb
+    WHERE id = $1 AND (
+        state IN ('stopped', 'paused', 'budget_exhausted', 'queued')
+        OR (state IN ('failed', 'partial') AND EXISTS (
+            SELECT FROM turns WHERE run_id = $1 AND (state = 'deferred' OR (state = 'failed' AND reason = ANY ($3::text[])))
+        ))
+    )
+    RETURNING id
+),
+waiting AS (
+    UPDATE turns t SET state = 'queued', reason = NULL, ended_at = NULL
+    FROM again
+    WHERE t.run_id = again.id
+      AND (t.state = 'deferred' OR (t.state = 'failed' AND t.reason = ANY ($3::text[])) OR (t.state = 'limit' AND t.reason = 'budget'))
+)
+SELECT id FROM again
+
+-- name: wake_halted  Runs that stood still while everything was halted go on.
+UPDATE runs SET state = 'running', reason = NULL WHERE state = 'paused' AND reason = 'halted' RETURNING id
+
+-- name: under_way  Runs of a venue that the scheduler opened and that are not at an end, oldest first.
+SELECT id, state FROM runs WHERE venue = $1 AND slot LIKE $2 AND state IN ('queued', 'running', 'paused') ORDER BY id
+
+-- name: begin_run  A run that waited its turn begins.
+UPDATE runs SET state = 'running', started_at = now() WHERE id = $1 AND state = 'queued' RETURNING id
+
 -- name: unfinished  Runs that some process must go on with, oldest first.
-SELECT id FROM runs WHERE venue = $1 AND state = 'running' ORDER BY id
+SELECT id, venue FROM runs WHERE state = 'running' ORDER BY id
 
 -- name: run  One run.
-SELECT id, venue, slot, state, seed, settings, turns_total, created_at, started_at, ended_at FROM runs WHERE id = $1
+SELECT id, venue, slot, state, reason, seed, settings, turns_total, lost_calls, estimate, created_at, started_at,
+       ended_at FROM runs WHERE id = $1
 
 -- name: runs  The newest runs before $1.
-SELECT id, venue, slot, state, seed, settings, turns_total, created_at, started_at, ended_at FROM runs
+SELECT id, venue, slot, state, reason, seed, settings, turns_total, lost_calls, created_at, started_at, ended_at FROM runs
 WHERE id < $1 ORDER BY id DESC LIMIT $2
 
 -- name: turn_states  How a run's turns stand.

@@ -19,6 +19,7 @@ from app.agent.turn import Limits, Mind
 from app.db import embedded, migrate
 from app.db.engine import Database
 from app.ledger.commit import Committer
+from app.ledger.pulse import Pulse
 from app.llm.gateway import Gateway
 from app.main import create_app
 from app.settings import Settings, load_settings
@@ -119,12 +120,13 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 def settings_for(url: str, **more: Any) -> Settings:
-    """Settings of a server under test: no scheduler, no limits in the way, unless `more` says so."""
+    """Settings of a server under test: no scheduler, no worker, no limits in the way, unless `more` says so."""
     given: dict[str, Any] = {
         "database_url": url,
         "secret_key": SECRET,
         "bootstrap_token": BOOTSTRAP,
         "scheduler_enabled": False,
+        "worker_enabled": False,
         "rate_limit_per_minute": 0,
         "login_attempts_per_ip": 100_000,
         "login_delay_seconds": 0,
@@ -170,11 +172,13 @@ async def admin(client: httpx2.AsyncClient) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def a_mind(database: Database, model: Any = None, limits: Limits | None = None) -> AsyncIterator[Mind]:
+async def a_mind(
+    database: Database, model: Any = None, limits: Limits | None = None, pulse: Pulse | None = None
+) -> AsyncIterator[Mind]:
     """All that turns need, with the offline model unless another is given."""
     async with Committer(database, lease_seconds=20) as committer:
         chosen = model or Gateway(load_settings())
-        yield Mind(database, committer, chosen, limits or Limits())
+        yield Mind(database, committer, chosen, limits or Limits(), pulse or Pulse())
 
 
 @pytest.fixture

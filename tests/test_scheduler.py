@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
+
+import pytest
 
 from app.db.engine import Database
+from app.ledger.pulse import Block
 from app.scheduler import Scheduler
 from app.settings import load_settings
-from app.venues.feed import open_cycle
+from app.venues.crew import Crew
 from tests.conftest import a_mind
 from tests.venues.test_cycle import people
 
@@ -25,7 +29,7 @@ async def test_replicas_that_tick_at_once_make_one_run(database: Database, url: 
     settings = load_settings(scheduler_job_interval=0.05)
     other = await Database.open(url, size=6)
     try:
-        async with a_mind(database) as one, a_mind(other) as two:
+        async with a_mind(database) as one, a_mind(other) as two, Crew(one, settings), Crew(two, settings):
             replicas = [Scheduler(mind, settings) for mind in (one, two)]
             for replica in replicas:
                 await replica.start()
@@ -39,16 +43,6 @@ async def test_replicas_that_tick_at_once_make_one_run(database: Database, url: 
     doubled = "SELECT count(*) FROM (SELECT 1 FROM turns GROUP BY run_id, persona_id HAVING count(*) > 1) d"
     assert await database.fetchval(doubled) == 0
     assert await database.fetchval("SELECT max(epoch) FROM turns") == 1
-
-
-async def test_an_unfinished_run_is_gone_on_with(database: Database) -> None:
-    await people(database, 3)
-    async with a_mind(database) as mind:
-        await open_cycle(mind, load_settings())
-        scheduler = Scheduler(mind, load_settings(scheduler_job_interval=60))
-        await scheduler.start()
-        await until(lambda: True, database, "SELECT state FROM runs", "completed")
-        await scheduler.stop()
 
 
 async def test_a_new_interval_is_kept_and_reaches_other_replicas(database: Database) -> None:
@@ -67,22 +61,54 @@ async def test_a_new_interval_is_kept_and_reaches_other_replicas(database: Datab
         await two.stop()
 
 
-async def test_a_cycle_that_is_still_running_skips_the_tick(database: Database) -> None:
+async def ticked(scheduler: Scheduler, times: int) -> None:
+    """Tick, each time as if the next interval had begun."""
+    for n in range(times):
+        with patch.object(scheduler, "_slot", return_value=f"feed/1/{n}"):
+            await scheduler._tick()
+
+
+@pytest.mark.parametrize(("policy", "runs", "skipped"), [("skip", 1, 3), ("queue", 2, 2)])
+async def test_a_tick_while_a_cycle_runs_is_left_out_or_waits(
+    database: Database, policy: str, runs: int, skipped: int
+) -> None:
+    await people(database, 3)
+    settings = load_settings(scheduler_overrun=policy)
     async with a_mind(database) as mind:
-        scheduler = Scheduler(mind, load_settings(scheduler_job_interval=0.05))
-        release = asyncio.Event()
+        scheduler = Scheduler(mind, settings)
+        await ticked(scheduler, 4)
+        assert scheduler.skipped == skipped
+        states = [row["state"] for row in await database.fetch("SELECT state FROM runs ORDER BY id")]
+        assert states == ["running", "queued"][:runs]
+        async with Crew(mind, settings):
+            await until(lambda: True, database, "SELECT count(*) FROM runs WHERE state = 'completed'", 1)
+            await scheduler._begin_next()
+            await until(lambda: True, database, "SELECT count(*) FROM runs WHERE state = 'completed'", runs)
 
-        async def slow(_: int) -> None:
-            await release.wait()
 
-        await people(database, 1)
-        scheduler._play = slow  # type: ignore[method-assign,assignment]  # a cycle that does not end
-        await scheduler.start()
-        for _ in range(1_000):
-            if scheduler.skipped:
-                break
-            await asyncio.sleep(0.02)
-        release.set()
-        await scheduler.stop()
-        assert scheduler.skipped >= 1
-        assert await database.fetchval("SELECT count(*) FROM runs") == 1
+async def test_a_slot_that_another_replica_has_opened_is_not_counted_as_skipped(database: Database) -> None:
+    await people(database, 3)
+    async with a_mind(database) as mind:
+        one, two = Scheduler(mind, load_settings()), Scheduler(mind, load_settings())
+        await ticked(one, 1)
+        await ticked(two, 1)
+    assert (one.skipped, two.skipped) == (0, 0)
+    assert await database.fetchval("SELECT count(*) FROM runs") == 1
+
+
+async def test_no_cycle_begins_while_all_is_halted_or_the_provider_refuses_us(database: Database) -> None:
+    await people(database, 3)
+    settings = load_settings(simfeed_model="gpt-4o-mini", openai_api_key="sk-1")
+    async with a_mind(database) as mind:
+        scheduler = Scheduler(mind, settings)
+        mind.pulse.block("openai", "sk-1", Block("auth", "authentication refused by openai"))
+        await ticked(scheduler, 1)
+        assert scheduler.skipped == 1
+        mind.pulse.unblock("openai")
+        mind.pulse.halted = True
+        await ticked(scheduler, 1)
+        assert scheduler.skipped == 2
+        mind.pulse.halted = False
+        mind.pulse.block("openai", "another key", Block("auth", "authentication refused by openai"))
+        await ticked(scheduler, 1)
+    assert await database.fetchval("SELECT count(*) FROM runs") == 1

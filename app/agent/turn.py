@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import asyncpg
@@ -13,7 +14,10 @@ from app import strict_json
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
 from app.agent import prompt
 from app.db.engine import Database
-from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord
+from app.ledger import transcript
+from app.ledger.budget import Account
+from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord, Superseded
+from app.ledger.pulse import Pulse
 from app.ledger.transcript import Progress
 from app.llm.model import Completion, Model, Request, ToolCall, encode_message, encode_result, read_reply
 from app.streams import number
@@ -36,7 +40,23 @@ AWAY = (
 """What says that the database is away or too busy just now: a step is then committed again."""
 
 
-State = Literal["running", "done", "limit", "refused", "failed"]
+State = Literal["running", "done", "limit", "refused", "failed", "deferred"]
+
+LATER = frozenset({"rate_limit", "unavailable", "timeout"})
+"""What a provider may mend by itself: the turn is put off, and played again when its run is resumed."""
+
+
+class Parked(Exception):
+    """The turn was asked to stop between two steps: it waits, as its last commit left it."""
+
+
+class NotAsked(Exception):
+    """The model was not asked: its provider refuses us, as an earlier call has shown."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,7 @@ class Mind:
     committer: Committer
     model: Model
     limits: Limits
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,8 @@ class Seat:
     native: bool
     actions: ActionSet
     marker: str
+    account: Account | None = None
+    goes_on: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 @dataclass
@@ -117,6 +140,8 @@ class Turn:
     repaired: bool = False
     same: tuple[str, int] = ("", 0)
     reason: str | None = None
+    spent_tokens: int = 0
+    spent_usd: float = 0.0
 
     @classmethod
     def fresh(cls, mind: Mind, seat: Seat, opening: tuple[bytes, ...]) -> "Turn":
@@ -124,26 +149,37 @@ class Turn:
 
     @classmethod
     async def resumed(cls, mind: Mind, seat: Seat, progress: Progress) -> "Turn":
-        """Go on behind the last stored reply: its effects stand, its readings are taken again."""
-        turn = cls(mind, seat, list(progress.messages))
+        """Go on behind the last stored reply: its effects stand, its readings are taken again.
+
+        Behind a call that gave nothing the same request is made again.
+        """
+        turn = cls(mind, seat, list(progress.messages), spent_tokens=progress.tokens, spent_usd=progress.usd)
         last: list[Planned] = []
         for status, message in progress.replies:
             completion = read_reply(status, message)
             last = turn._plan(completion)
             turn._judge(completion, last)
             turn.step += 1
-        turn._tell(await turn._results(last, progress.outcomes))
+        if progress.replies[-1][0] == "ok":
+            turn._tell(await turn._results(last, progress.outcomes))
         return turn
 
     async def play(self) -> State:
         """Play the turn to its end and return the state it ended in.
 
         Raises:
+            Parked, Halted: it was asked to stop; nothing is under way.
+            BudgetExhausted: the next call would cost more than is left.
+            NotAsked: the provider refuses us.
             Superseded: another process has taken the turn over.
         """
         while True:
+            if not self.seat.goes_on():
+                raise Parked
             request = self._request()
             completion = await self.mind.model.complete(request)
+            if not completion.asked:
+                raise NotAsked(completion.status, completion.detail)
             planned = self._plan(completion)
             state = self._judge(completion, planned)
             outcomes = await self._commit(request, completion, planned, state)
@@ -163,6 +199,7 @@ class Turn:
             max_tokens=self.mind.limits.max_tokens,
             seed=number(seat.seed, "model", seat.persona_id, self.step),
             json_only=not seat.native,
+            account=seat.account and replace(seat.account, spent_tokens=self.spent_tokens, spent_usd=self.spent_usd),
         )
 
     def _plan(self, completion: Completion) -> list[Planned]:
@@ -201,7 +238,9 @@ class Turn:
         """What becomes of the turn after this reply."""
         if completion.status != "ok":
             self.reason = completion.status
-            return "refused" if completion.status == "refusal" else "failed"
+            return (
+                "refused" if completion.status == "refusal" else "deferred" if completion.status in LATER else "failed"
+            )
         if not planned:
             return self._judge_silence(completion)
         if any(p.ends for p in planned):
@@ -235,6 +274,8 @@ class Turn:
         self, request: Request, completion: Completion, planned: list[Planned], state: State
     ) -> dict[int, EffectOutcome]:
         record = self._record(request, completion, planned, state)
+        self.spent_tokens += record.prompt_tokens + record.completion_tokens
+        self.spent_usd += record.cost_usd or 0.0
         for attempt in range(COMMIT_TRIES):
             try:
                 return await self.mind.committer.commit(record)
@@ -242,6 +283,11 @@ class Turn:
                 if attempt == COMMIT_TRIES - 1:
                     raise
                 await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
+            except Superseded:
+                stands = await transcript.committed(self.mind.database, record) if attempt else None
+                if stands is None:
+                    raise
+                return stands
         raise AssertionError("unreachable")
 
     def _record(self, request: Request, completion: Completion, planned: list[Planned], state: State) -> StepRecord:
@@ -268,6 +314,7 @@ class Turn:
             cached_tokens=usage.cached,
             cost_usd=completion.cost_usd,
             latency_ms=completion.latency_ms,
+            hold=completion.hold,
             actions=tuple(p.record() for p in planned),
             exposures=self.exposures,
         )

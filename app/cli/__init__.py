@@ -6,7 +6,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from app.cli import admin, bench, db, doctor, models, personas, runs, up
+from app.cli import admin, bench, db, doctor, estimate, halt, models, personas, runs, up, worker
 from app.cli.common import EXIT_USAGE, err, exit_code
 from app.errors import AppError
 
@@ -28,8 +28,11 @@ A social network whose members are personas played by a language model.""",
 )
 app.command("up")(up.up)
 app.command("run")(runs.run)
-app.command("runs")(runs.runs)
+app.add_typer(runs.app, name="runs")
 app.command("trace")(runs.trace)
+app.command("estimate")(estimate.estimate)
+app.command("worker")(worker.worker)
+app.command("halt")(halt.halt)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.add_typer(personas.app, name="personas")

@@ -1,31 +1,43 @@
 """Plays a cycle with a progress bar on stderr, and sums it up."""
 
+import asyncio
 from typing import Any
 
+import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.agent.turn import Mind
 from app.cli.common import err
 from app.settings import Settings
+from app.venues.estimate import compared
 from app.venues.feed import play_cycle
-from app.venues.run import TURNS, TurnEnd
+from app.venues.run import TURNS
+
+LOOK_SECONDS = 0.3
 
 
 async def play(mind: Mind, settings: Settings, run_id: int, *, title: str) -> str | None:
-    """Play a cycle and return its state; silent where stderr is no terminal."""
+    """Play a cycle beside any workers and return its state; silent where stderr is no terminal."""
     run = await mind.database.fetchrow(TURNS["run"], run_id)
     total = run["turns_total"] if run is not None else 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(title, total=total, note="")
-        failed = 0
-
-        def on_end(end: TurnEnd) -> None:
-            nonlocal failed
-            failed += end.state == "failed"
-            bar.update(task, advance=1, note=f"{failed} failed ({end.reason})" if failed else "")
-
-        return await play_cycle(mind, settings, run_id, on_end=on_end)
+        playing = asyncio.create_task(play_cycle(mind, settings, run_id))
+        try:
+            while not playing.done():
+                await asyncio.wait({playing}, timeout=LOOK_SECONDS)
+                ended = await mind.database.fetch(TURNS["turn_states"], run_id)
+                trouble = [row for row in ended if row["state"] in ("failed", "deferred")]
+                note = ", ".join(f"{row['turns']} {row['state']} ({row['reason']})" for row in trouble[:2])
+                done = sum(row["turns"] for row in ended if row["state"] not in ("queued", "running"))
+                bar.update(task, completed=done, note=note)
+        except asyncio.CancelledError:
+            err.print("Finishing the steps under way; Ctrl-C again to stop at once.", markup=False)
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            raise
+        return playing.result()
 
 
 async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
@@ -41,9 +53,12 @@ async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
     return {
         "run": run_id,
         "state": run["state"],
+        "reason": run["reason"],
+        "lost_calls": run["lost_calls"],
         "turns": {"total": run["turns_total"], "ended": [dict(row) for row in turns]},
         "actions": [dict(row) for row in actions],
         "refused": sum(row["times"] for row in actions if row["outcome"] == "refused"),
         **dict(usage),
+        "estimate_off": compared(msgspec.json.decode(run["estimate"]), usage) if run["estimate"] else None,
         "troubles": [dict(row) for row in troubles],
     }

@@ -12,10 +12,14 @@ from app.ledger import transcript
 from app.llm.gateway import ready
 from app.llm.model import read_reply
 from app.settings import Settings
+from app.venues.estimate import keep_estimate
 from app.venues.feed import open_cycle
-from app.venues.run import TURNS, open_mind
+from app.venues.run import TURNS, open_mind, resume_run, stop_run
 from app.world.text import INT64_MAX
 
+RunNumber = Annotated[int, typer.Argument(min=1, max=INT64_MAX, help="A run's number.")]
+BudgetUsd = Annotated[float | None, typer.Option(min=0.0001, help="Most US dollars that this run may spend.")]
+BudgetTokens = Annotated[int | None, typer.Option(min=1, max=INT64_MAX, help="Most tokens that this run may use.")]
 REASONS = {
     "auth": "authentication refused: is the key right?",
     "quota": "no quota left: check the account's balance",
@@ -32,6 +36,8 @@ REASONS = {
 def run(
     model: Annotated[str | None, typer.Option(help="Model of personas that name none.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Order, waking and the offline model.")] = None,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -39,13 +45,22 @@ def run(
     Examples:
       simfeed run
       simfeed run --seed 7 --json
-      OPENAI_API_KEY=… simfeed run --model gpt-4o-mini
+      OPENAI_API_KEY=… simfeed run --model gpt-4o-mini --budget-usd 0.50
 
     Play one cycle now: every persona that wakes has one turn.
     """
     settings = settings_for(home, simfeed_model=model)
     ready(settings, settings.simfeed_model)
-    result = go(_run(settings, seed))
+    _finish(go(_run(settings, seed, _terms(budget_usd, budget_tokens))), json=json)
+
+
+def _terms(budget_usd: float | None, budget_tokens: int | None) -> dict[str, Any]:
+    """What a run has instead of the settings' caps."""
+    given = {"budget_usd": budget_usd, "budget_tokens": budget_tokens}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _finish(result: dict[str, Any], *, json: bool) -> None:
     if json:
         show_json(result)
     else:
@@ -54,12 +69,17 @@ def run(
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _run(settings: Settings, seed: int | None) -> dict[str, Any]:
-    async with opened(settings) as database, open_mind(settings, database) as mind:
-        run_id = await open_cycle(mind, settings, seed=seed)
+async def _run(settings: Settings, seed: int | None, terms: dict[str, Any]) -> dict[str, Any]:
+    async with opened(settings) as database, open_mind(settings, database, works=True) as mind:
+        run_id = await open_cycle(mind, settings, seed=seed, terms=terms)
         assert run_id is not None  # noqa: S101 - a slot of its own is never taken
+        await keep_estimate(database, settings, run_id, settings.simfeed_model)
         await play(mind, settings, run_id, title=f"Run {run_id}")
         return await summary(mind, run_id)
+
+
+def _off(times: float | None) -> str:
+    return "" if times is None else f", {times:.2f} × the estimate"
 
 
 def _show_summary(result: dict[str, Any]) -> None:
@@ -73,31 +93,96 @@ def _show_summary(result: dict[str, Any]) -> None:
     )
     prompt = f"{result['prompt_tokens']:,} prompt ({result['cached_tokens']:,} cached)"
     tokens = f"{prompt}, {result['completion_tokens']:,} written"
+    off = result["estimate_off"] or {}
+    lost = f", {result['lost_calls']} lost" * bool(result["lost_calls"])
     totals = [
-        ("model calls", result["calls"], f"{result['failed_calls']} failed"),
-        ("tokens", tokens, ""),
-        ("cost", dollars, ""),
+        ("model calls", result["calls"], f"{result['failed_calls']} failed{lost}{_off(off.get('calls'))}"),
+        ("tokens", tokens, _off(off.get("tokens")).lstrip(", ")),
+        ("cost", dollars, _off(off.get("usd")).lstrip(", ")),
     ]
     rows: list[tuple[object, ...]] = [*turns, *actions, ("refused", result["refused"], ""), *totals]
-    table(f"Run {result['run']}: {result['state']}", "what", "how many", "how", rows=rows, empty="")
+    reason = f" ({result['reason']})" if result["reason"] else ""
+    table(f"Run {result['run']}: {result['state']}{reason}", "what", "how many", "how", rows=rows, empty="")
     for trouble in result["troubles"]:
         why = REASONS.get(trouble["status"], trouble["status"])
         err.print(f"{trouble['times']} × {trouble['model']}: {why} ({trouble['detail']})", markup=False)
     err.print(f"simfeed trace {result['run']} shows who did what.", markup=False)
+    if result["state"] in ("stopped", "budget_exhausted", "failed", "partial", "paused"):
+        more = " --budget-usd …" if result["state"] == "budget_exhausted" else ""
+        err.print(f"simfeed runs resume {result['run']}{more} goes on with it.", markup=False)
 
 
-def runs(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="\b\nExamples:\n  simfeed runs\n  simfeed runs --limit 100 --json\n  simfeed runs stop 7\n"
+    "  simfeed runs resume 7 --budget-usd 2\n\nThe newest runs; and how to stop one, and go on with it.",
+)
+
+
+@app.command("stop")
+def stop(number: RunNumber, home: Home = None) -> None:
+    """\b
+    Examples:
+      simfeed runs stop 7
+
+    No further step of a run is begun, by any process; what is done stays. `resume` goes on.
+    """
+
+    async def work() -> None:
+        async with opened(settings_for(home)) as database:
+            await stop_run(database, number)
+
+    go(work())
+    err.print(f"Run {number} is stopped. `simfeed runs resume {number}` goes on with it.", markup=False)
+
+
+@app.command("resume")
+def resume(
+    number: RunNumber,
+    budget_usd: BudgetUsd = None,
+    budget_tokens: BudgetTokens = None,
+    leave: Annotated[bool, typer.Option("--leave", help="Leave it to the server and the workers.")] = False,
     home: Home = None,
     json: Json = False,
 ) -> None:
     """\b
     Examples:
-      simfeed runs
-      simfeed runs --limit 100 --json
+      simfeed runs resume 7                       a run that was stopped, or whose provider was away
+      simfeed runs resume 7 --budget-usd 2        one that had used up its budget
+      simfeed runs resume 7 --leave               played by the server or a worker, not here
 
-    List the newest runs.
+    Go on with a run from its last step. Turns that a provider let down are played on.
     """
+    settings = settings_for(home)
+    result = go(_resume(settings, number, _terms(budget_usd, budget_tokens), leave=leave))
+    if leave:
+        err.print(f"Run {number} goes on as soon as a server or worker has time.", markup=False)
+    else:
+        _finish(result, json=json)
+
+
+async def _resume(settings: Settings, run_id: int, terms: dict[str, Any], *, leave: bool) -> dict[str, Any]:
+    async with opened(settings) as database, open_mind(settings, database, works=not leave) as mind:
+        for provider in mind.pulse.blocked():
+            mind.pulse.unblock(provider)
+        await mind.pulse.beat()
+        await resume_run(database, run_id, terms=terms)
+        if not leave:
+            await play(mind, settings, run_id, title=f"Run {run_id}")
+        return await summary(mind, run_id)
+
+
+@app.callback()
+def runs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """List the newest runs."""
+    if context.invoked_subcommand is not None:
+        return
 
     async def read() -> list[dict[str, Any]]:
         async with opened(settings_for(home)) as database:
@@ -108,13 +193,15 @@ def runs(
         show_json(rows)
         return
     cells: list[tuple[object, ...]] = [
-        (r["id"], r["venue"], r["state"], r["turns_total"], r["started_at"], r["ended_at"], r["slot"]) for r in rows
+        (r["id"], r["venue"], r["state"], r["reason"], r["turns_total"], r["started_at"], r["ended_at"], r["slot"])
+        for r in rows
     ]
     table(
         "",
         "run",
         "venue",
         "state",
+        "reason",
         "turns",
         "started",
         "ended",

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.db import embedded
+from app.db import embedded, queue
 from app.db.engine import plain_url
 from app.errors import Misconfigured
 from app.settings import Settings
@@ -101,9 +101,11 @@ async def upgrade(url: str, revision: str = "head") -> SchemaState:
     engine = alchemy_engine(url)
     try:
         async with engine.begin() as connection:
-            return await connection.run_sync(_upgrade, revision)
+            before = await connection.run_sync(_upgrade, revision)
     finally:
         await engine.dispose()
+    await queue.prepare(url)
+    return before
 
 
 async def table_count(url: str) -> int:
@@ -124,7 +126,9 @@ async def reset(url: str) -> None:
     connection = await asyncpg.connect(plain_url(url), timeout=10)
     try:
         async with connection.transaction():
-            await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            await connection.execute(
+                "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS queue CASCADE; CREATE SCHEMA public"
+            )
     except asyncpg.InsufficientPrivilegeError as error:
         raise Misconfigured(f"this database user may not delete the schema: {error}") from None
     finally:

@@ -78,6 +78,10 @@ class Pulse:
         found = self._blocked.get(provider)
         return found[0] if found is not None and found[1] == fingerprint(key) else None
 
+    def blocked(self) -> list[str]:
+        """The providers that are not asked, with whatever key."""
+        return list(self._blocked)
+
     def block(self, provider: str, key: str, block: Block) -> None:
         """Don't ask a provider with this key any more, in all processes, until `unblock`."""
         if self.block_of(provider, key) != block:
@@ -155,3 +159,8 @@ class Pulse:
             await self.database.fetchval(PULSE["leave"], self.id)
         except AWAY:
             log.warning("left without a word")
+
+
+async def halt(database: Database, halted: bool) -> bool:
+    """Throw the kill switch, or take it back; every process follows at its next beat."""
+    return await database.fetchval(PULSE["halt"], halted) is not None

@@ -8,21 +8,23 @@ import msgspec
 
 from app.db.engine import Database
 from app.db.queries import load
-from app.ledger.commit import EffectOutcome
+from app.ledger.commit import EffectOutcome, StepRecord
 
 TURNS = load("turns")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a turn stands: the conversation up to its last reply, every reply as (status, message), and what came of
-    the last one's effects."""
+    """Where a turn stands: the conversation up to its last reply, every reply as (status, message), what came of the
+    last one's effects, and what its calls were charged."""
 
     messages: tuple[bytes, ...]
     replies: tuple[tuple[str, bytes], ...]
     outcomes: dict[int, EffectOutcome]
     next_step: int
     tools_sha256: bytes
+    tokens: int = 0
+    usd: float = 0.0
 
 
 def told(call: asyncpg.Record) -> list[bytes]:
@@ -35,7 +37,7 @@ def messages(calls: Sequence[asyncpg.Record], *, upto: int) -> list[bytes]:
     sent: list[bytes] = []
     for call in calls[: upto + 1]:
         sent += told(call)
-        if call["step"] < upto:
+        if call["step"] < upto and call["reply"]:
             sent.append(call["reply"])
     return sent
 
@@ -49,13 +51,35 @@ async def keep_tools(database: Database, tools: Sequence[tuple[bytes, bytes]]) -
 async def progress(database: Database, turn_id: int) -> Progress:
     """What is stored of a turn, to go on from."""
     calls = await database.fetch(TURNS["turn_calls"], turn_id)
-    actions = await database.fetch(TURNS["turn_actions"], turn_id)
     last = len(calls) - 1
-    outcomes = {
+    outcomes = _outcomes(await database.fetch(TURNS["turn_actions"], turn_id), last)
+    conversation = messages(calls, upto=last)
+    if calls and calls[last]["reply"]:
+        conversation.append(calls[last]["reply"])
+    return Progress(
+        tuple(conversation),
+        tuple((c["status"], c["reply"]) for c in calls),
+        outcomes,
+        len(calls),
+        calls[0]["tools_sha256"] if calls else b"",
+        sum(c["prompt_tokens"] + c["completion_tokens"] for c in calls),
+        float(sum(c["cost_usd"] or 0 for c in calls)),
+    )
+
+
+def _outcomes(actions: Sequence[asyncpg.Record], step: int) -> dict[int, EffectOutcome]:
+    return {
         a["ordinal"]: EffectOutcome(a["outcome"], a["object_id"])
         for a in actions
-        if a["step"] == last and a["effect"] is not None
+        if a["step"] == step and a["effect"] is not None
     }
-    conversation = [*messages(calls, upto=last), calls[last]["reply"]] if calls else []
-    replies = tuple((c["status"], c["reply"]) for c in calls)
-    return Progress(tuple(conversation), replies, outcomes, len(calls), calls[0]["tools_sha256"] if calls else b"")
+
+
+async def committed(database: Database, record: StepRecord) -> dict[int, EffectOutcome] | None:
+    """The outcomes of a step whose commit's answer was lost, if it is this record that stands; else None."""
+    stands = await database.fetchval(
+        TURNS["step_stands"], record.turn_id, record.epoch, record.step, record.request_sha256
+    )
+    if not stands:
+        return None
+    return _outcomes(await database.fetch(TURNS["turn_actions"], record.turn_id), record.step)

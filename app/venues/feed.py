@@ -1,8 +1,10 @@
 """The feed as a venue: in a cycle every persona that wakes has one turn, all at once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -13,28 +15,49 @@ from app.agent.turn import Mind, Seat, State, Turn
 from app.ledger import transcript
 from app.settings import Settings
 from app.streams import number
-from app.venues.run import TURNS, Claim, Play, TurnEnd, Worker, awake, now, open_run
+from app.venues.run import TURNS, account, awake, now, open_run
+from app.venues.worker import Claim, Play, Prepare, TurnEnd, Worker
 from app.world import feed
 
 VENUE = "feed"
 
 
-async def open_cycle(mind: Mind, settings: Settings, *, slot: str | None = None, seed: int | None = None) -> int | None:
+async def open_cycle(
+    mind: Mind,
+    settings: Settings,
+    *,
+    slot: str | None = None,
+    seed: int | None = None,
+    waits: bool = False,
+    terms: Mapping[str, Any] = MappingProxyType({}),
+) -> int | None:
     """Open a cycle for all that wake and return its run; None when the slot is already taken.
 
-    Without a slot the cycle is one of its own. Without a seed it follows from the slot.
+    Without a slot the cycle is one of its own. Without a seed it follows from the slot. `terms` are the run's own.
     """
     slot = slot or f"feed/by-hand/{time.time_ns()}"
     seed = number(0, slot, bits=62) if seed is None else seed
     personas = await awake(mind.database, seed)
-    terms = {"model": settings.simfeed_model, "tool_mode": settings.tool_mode, "max_actions": settings.max_actions}
-    return await open_run(mind.database, venue=VENUE, slot=slot, seed=seed, settings=terms, personas=personas)
+    kept = {
+        "model": settings.simfeed_model,
+        "tool_mode": settings.tool_mode,
+        "max_actions": settings.max_actions,
+        **terms,
+    }
+    return await open_run(
+        mind.database,
+        venue=VENUE,
+        slot=slot,
+        seed=seed,
+        settings=kept,
+        personas=personas,
+        batch=settings.batch_turns,
+        waits=waits,
+    )
 
 
-async def play_cycle(
-    mind: Mind, settings: Settings, run_id: int, *, on_end: Callable[[TurnEnd], None] | None = None
-) -> str | None:
-    """Play a cycle's open turns and return the run's state; None when another process ended it."""
+async def prepare_run(mind: Mind, settings: Settings, run_id: int) -> Prepare | None:
+    """How a cycle's turns are played; None if there is no such run."""
     run = await mind.database.fetchrow(TURNS["run"], run_id)
     if run is None:
         return None
@@ -47,33 +70,51 @@ async def play_cycle(
 
         async def play(claim: Claim) -> tuple[State, str | None]:
             row = rows[claim.persona_id]
-            seat = _seat(claim, row, run["seed"], str(terms.get("model", settings.simfeed_model)), settings, native)
+            seat = _seat(claim, row, run_id, run["seed"], terms, settings, native)
             turn = await _turn(mind, seat, claim, row)
             return await turn.play(), turn.reason
 
         return play
 
-    return await Worker(mind, at_once=settings.max_concurrent_turns, on_end=on_end).run(run_id, prepare)
+    return prepare
+
+
+async def play_cycle(
+    mind: Mind, settings: Settings, run_id: int, *, on_end: Callable[[TurnEnd], None] = lambda _: None
+) -> str | None:
+    """Play a cycle's open turns in this process, beside any workers, and return the run's state."""
+    prepare = await prepare_run(mind, settings, run_id)
+    if prepare is None:
+        return None
+    async with Worker(mind, at_once=settings.max_concurrent_turns) as worker:
+        await worker.play(run_id, prepare, on_end=on_end)
+    return str(await mind.database.fetchval(TURNS["run_state"], run_id))
 
 
 def _lately(row: asyncpg.Record) -> list[tuple[str, int, str]]:
     return [tuple(did) for did in msgspec.json.decode(row["lately"] or "[]")]
 
 
-def _seat(claim: Claim, row: asyncpg.Record, seed: int, model: str, settings: Settings, native: bool) -> Seat:
+def _seat(
+    claim: Claim, row: asyncpg.Record, run_id: int, seed: int, terms: dict[str, Any], settings: Settings, native: bool
+) -> Seat:
     temperature = row["temperature"] if row["temperature"] is not None else settings.model_temperature
     return Seat(
         turn_id=claim.turn_id,
         persona_id=claim.persona_id,
         epoch=claim.epoch,
         seed=seed,
-        model=row["model"] or model,
+        model=row["model"] or str(terms.get("model", settings.simfeed_model)),
         temperature=temperature,
         native=native,
         actions=feed_actions(
             has_liked=any(did == "liked" for did, _, _ in _lately(row)), follows=row["following_count"] > 0
         ),
         marker=prompt.marker(seed, claim.persona_id),
+        account=account(
+            settings, terms, run_id=run_id, persona_id=claim.persona_id, turn_id=claim.turn_id, epoch=claim.epoch
+        ),
+        goes_on=claim.goes_on,
     )
 
 

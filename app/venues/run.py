@@ -1,80 +1,107 @@
-"""Begin, go on with and end a run: shared by every venue."""
+"""Begin, stop and go on with a run: shared by every venue."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import msgspec
-import structlog
 
 from app.agent.prompt import texts_sha256
-from app.agent.turn import Limits, Mind, State
+from app.agent.turn import Limits, Mind
+from app.db import queue
 from app.db.engine import Database
 from app.db.queries import load
-from app.ledger.commit import Committer, Superseded
+from app.errors import Conflict, NotFound
+from app.ledger.budget import Account, Caps, Desk, charge_lost_of_run
+from app.ledger.commit import Committer
+from app.ledger.pulse import Pulse
+from app.llm.budget import Budgeted, pricing_of
 from app.llm.gateway import Gateway
 from app.settings import Settings
 from app.streams import stream
+from app.venues.dispatch import PgQueue
 
 TURNS = load("turns")
-LEASE_SECONDS = 20.0
-HEARTBEAT_SECONDS = 5.0
-log = structlog.get_logger()
+LEASE_SECONDS = 8.0
+BATCH = 100
+AGAIN = ["auth", "quota", "config", "unavailable", "timeout", "rate_limit", "parse"]
+"""Reasons of failed turns that a resumed run plays again."""
 
 
 @asynccontextmanager
-async def open_mind(settings: Settings, database: Database) -> AsyncIterator[Mind]:
-    """All that turns need, over an open database; closed again at the end of the block."""
-    gateway = Gateway(settings)
+async def open_mind(settings: Settings, database: Database, *, works: bool = False) -> AsyncIterator[Mind]:
+    """All that turns need, over an open database; closed again at the end of the block.
+
+    Args:
+        works: counts among the workers between which rate limits are divided.
+    """
     limits = Limits(
         max_actions=settings.max_actions,
         max_calls_per_reply=settings.max_calls_per_reply,
         result_tokens=settings.result_tokens,
         max_tokens=settings.model_max_tokens,
     )
-    try:
-        async with Committer(database, lease_seconds=LEASE_SECONDS) as committer:
-            yield Mind(database, committer, gateway, limits)
-    finally:
-        await gateway.aclose()
+    if await queue.is_missing(database):
+        await queue.prepare(database.url)
+    async with Pulse(database, works=works).living() as pulse, Desk(database) as desk:
+        gateway = Budgeted(Gateway(settings, pulse), desk, pricing_of(settings), settings.model_fallback)
+        try:
+            async with Committer(database, lease_seconds=LEASE_SECONDS) as committer:
+                yield Mind(database, committer, gateway, limits, pulse)
+        finally:
+            await gateway.aclose()
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A turn this process holds."""
-
-    turn_id: int
-    persona_id: int
-    epoch: int
-    next_step: int
-
-
-@dataclass(frozen=True)
-class TurnEnd:
-    """How a turn ended here. `state` is None when another process took it over."""
-
-    claim: Claim
-    state: State | None
-    reason: str | None
-
-
-Play = Callable[[Claim], Awaitable[tuple[State, str | None]]]
-"""Plays one claimed turn to its end."""
+def account(
+    settings: Settings, terms: dict[str, Any], *, run_id: int, persona_id: int, turn_id: int, epoch: int
+) -> Account:
+    """Who pays for a turn: the settings' caps, and the run's own where its terms hold them."""
+    run = Caps(
+        terms.get("budget_tokens", settings.budget_run_tokens),
+        terms.get("budget_usd", settings.budget_run_usd),
+    )
+    return Account(
+        run_id,
+        persona_id,
+        turn_id,
+        epoch,
+        call=Caps(settings.budget_call_tokens, settings.budget_call_usd),
+        turn=Caps(settings.budget_turn_tokens, settings.budget_turn_usd),
+        persona=Caps(settings.budget_persona_day_tokens, settings.budget_persona_day_usd),
+        run=run,
+        instance=Caps(settings.budget_day_tokens, settings.budget_day_usd),
+    )
 
 
 async def open_run(
-    database: Database, *, venue: str, slot: str, seed: int, settings: dict[str, Any], personas: Sequence[int]
+    database: Database,
+    *,
+    venue: str,
+    slot: str,
+    seed: int,
+    settings: dict[str, Any],
+    personas: Sequence[int],
+    batch: int,
+    waits: bool = False,
 ) -> int | None:
-    """Open the run of a slot with a turn for each persona, in this order; None when the slot is already taken."""
-    kept = msgspec.json.encode({**settings, "prompts_sha256": texts_sha256()}).decode()
-    run_id = await database.fetchval(TURNS["open_run"], venue, slot, seed, kept, list(personas))
-    if run_id is not None and not personas:
-        await database.fetchval(TURNS["settle_run"], run_id)
-    return run_id if isinstance(run_id, int) else None
+    """Open the run of a slot with a turn for each persona, in this order, and hand it out in batches.
+
+    Returns:
+        Its number; None when the slot is already taken.
+    """
+    kept = msgspec.json.encode({**settings, "batch": batch, "prompts_sha256": texts_sha256()}).decode()
+    state = "queued" if waits else "running"
+    async with database.connection() as connection, connection.transaction():
+        run_id = await connection.fetchval(TURNS["open_run"], venue, slot, seed, kept, list(personas), state)
+        if run_id is None:
+            return None
+        if not personas and not waits:
+            await connection.fetchval(TURNS["settle_run"], run_id)
+        elif not waits:
+            batches = range((len(personas) + batch - 1) // batch)
+            await PgQueue.enqueue(connection, venue, run_id, batches, batch)
+    return int(run_id)
 
 
 async def awake(database: Database, seed: int) -> list[int]:
@@ -85,97 +112,61 @@ async def awake(database: Database, seed: int) -> list[int]:
     return chosen
 
 
-class Worker:
-    """Plays a run's turns, at most `at_once` of them together, until none is open; any number of processes may."""
+async def stop_run(database: Database, run_id: int) -> None:
+    """Nobody begins another step of the run.
 
-    def __init__(self, mind: Mind, *, at_once: int, on_end: Callable[[TurnEnd], None] | None = None) -> None:
-        self.mind = mind
-        self.at_once = at_once
-        self._on_end = on_end or (lambda _: None)
-        self._held: dict[int, Claim] = {}
+    Raises:
+        NotFound: no such run.
+        Conflict: it is at an end.
+    """
+    if await database.fetchval(TURNS["stop_run"], run_id) is None:
+        await _explain(database, run_id, "stopped")
 
-    async def run(self, run_id: int, prepare: Callable[[list[Claim]], Awaitable[Play]]) -> str | None:
-        """Play the run and return its state at the end; None when another process ended it.
 
-        `prepare` is called with each batch of claims and returns what plays them.
-        """
-        heartbeat = asyncio.create_task(self._beat(), name=f"leases-{run_id}")
-        tasks: set[asyncio.Task[None]] = set()
-        try:
-            while True:
-                claims = await self._claim(run_id, self.at_once - len(tasks))
-                if claims:
-                    play = await prepare(claims)
-                    tasks |= {asyncio.create_task(self._play(claim, play)) for claim in claims}
-                elif not tasks and not await self._others_play(run_id):
-                    break
-                if tasks:
-                    _, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                elif not claims:
-                    await asyncio.sleep(1)
-            state = await self.mind.database.fetchval(TURNS["settle_run"], run_id)
-            return str(state) if state is not None else None
-        finally:
-            heartbeat.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, heartbeat, return_exceptions=True)
-            await self._park()
+async def resume_run(database: Database, run_id: int, *, terms: dict[str, Any]) -> None:
+    """Go on with a run that stands still, or play again what came to nothing in it; `terms` replace the run's own.
 
-    async def _claim(self, run_id: int, free: int) -> list[Claim]:
-        if free <= 0:
-            return []
-        rows = await self.mind.database.fetch(TURNS["claim_turns"], run_id, free, LEASE_SECONDS)
-        claims = [Claim(row["id"], row["persona_id"], row["epoch"], row["next_step"]) for row in rows]
-        self._held |= {claim.turn_id: claim for claim in claims}
-        return claims
+    Raises:
+        NotFound: no such run.
+        Conflict: there is nothing to go on with.
+    """
+    changed = msgspec.json.encode(terms).decode()
+    if await database.fetchval(TURNS["resume_run"], run_id, changed, AGAIN) is None:
+        await _explain(database, run_id, "resumed")
+    await hand_out(database, run_id)
 
-    async def _others_play(self, run_id: int) -> bool:
-        return bool(await self.mind.database.fetchval(TURNS["open_turns"], run_id))
 
-    async def _play(self, claim: Claim, play: Play) -> None:
-        """The turn boundary: whatever goes wrong in one turn ends that turn as failed and touches no other."""
-        try:
-            state, reason = await play(claim)
-        except Superseded:
-            self._ended(TurnEnd(claim, None, "superseded"))
-        except Exception as error:
-            log.exception("turn failed", turn=claim.turn_id, persona=claim.persona_id)
-            await self._fail(claim, f"internal: {type(error).__name__}")
-            self._ended(TurnEnd(claim, "failed", "internal"))
-        else:
-            self._ended(TurnEnd(claim, state, reason))
+async def begin_run(database: Database, run_id: int) -> None:
+    """A run that waited its turn begins."""
+    if await database.fetchval(TURNS["begin_run"], run_id) is not None:
+        await hand_out(database, run_id)
 
-    def _ended(self, end: TurnEnd) -> None:
-        self._held.pop(end.claim.turn_id, None)
-        self._on_end(end)
 
-    async def _fail(self, claim: Claim, reason: str) -> None:
-        try:
-            await self.mind.database.fetchval(TURNS["fail_turn"], claim.turn_id, claim.epoch, reason)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            log.warning("turn left to its lease", turn=claim.turn_id)
+async def hand_out(database: Database, run_id: int) -> None:
+    """Queue the batches in which the run has open turns; those that are queued already stay. Settles it if none is."""
+    run = await database.fetchrow(TURNS["run"], run_id)
+    if run is None:
+        return
+    batch = int(msgspec.json.decode(run["settings"]).get("batch", BATCH))
+    rows = await database.fetch(TURNS["open_batches"], run_id, batch)
+    if not rows:
+        await settle_run(database, run_id)
+        return
+    async with database.connection() as connection:
+        await PgQueue.enqueue(connection, run["venue"], run_id, [row["batch"] for row in rows], batch)
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            try:
-                await self._send("extend_leases", LEASE_SECONDS)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                log.warning("leases not extended", turns=len(self._held))
 
-    async def _park(self) -> None:
-        """Give back what was not finished, so that the next process need not wait for the leases."""
-        try:
-            await self._send("park_turns")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            log.warning("turns left to their leases", turns=len(self._held))
+async def settle_run(database: Database, run_id: int) -> None:
+    """End a run none of whose turns is open; what is still held for lost calls is charged."""
+    await charge_lost_of_run(database, run_id)
+    await database.fetchval(TURNS["settle_run"], run_id)
 
-    async def _send(self, statement: str, *more: object) -> None:
-        held = list(self._held.values())
-        if held:
-            ids, epochs = [c.turn_id for c in held], [c.epoch for c in held]
-            await self.mind.database.fetch(TURNS[statement], ids, epochs, *more)
+
+async def _explain(database: Database, run_id: int, wish: str) -> None:
+    state = await database.fetchval(TURNS["run_state"], run_id)
+    if state is None:
+        raise NotFound(f"no run has the number {run_id}: `simfeed runs` lists them")
+    raise Conflict(f"run {run_id} is {state} and can't be {wish}")
 
 
 def now() -> datetime:

@@ -518,8 +518,8 @@ ENDS: list[tuple[Completion, tuple[str, str]]] = [
     (says(text="I would rather not."), ("done", "no_call")),
     (END, ("done", "end_turn")),
     *((says(("create_post", {"body": "a"}), status=status), ("failed", status))
-      for status in ("parse", "tool_schema", "rate_limit", "quota", "auth", "config", "unavailable", "timeout",
-                     "too_large", "budget")),
+      for status in ("parse", "tool_schema", "quota", "auth", "config", "too_large", "budget")),
+    *((says(status=status), ("deferred", status)) for status in ("rate_limit", "unavailable", "timeout")),
 ]  # fmt: skip
 
 

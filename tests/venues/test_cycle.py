@@ -10,8 +10,9 @@ from app.llm.model import Completion, Request
 from app.llm.scripted import ScriptedModel
 from app.settings import load_settings
 from app.venues import run as module
+from app.venues import worker
 from app.venues.feed import open_cycle, play_cycle
-from app.venues.run import TurnEnd
+from app.venues.worker import TurnEnd
 from app.world import personas
 from app.world.personas import PersonaSpec
 from tests.conftest import a_mind
@@ -150,7 +151,8 @@ async def test_a_run_that_was_cut_off_goes_on_from_its_stored_replies(
         first = asyncio.create_task(play_cycle(mind, SETTINGS, run_id))
         while not await database.fetchval("SELECT count(*) FROM calls"):
             await asyncio.sleep(0)
-        monkeypatch.setattr(module.Worker, "_park", _died)
+        monkeypatch.setattr(worker.Worker, "_park", _died)
+        monkeypatch.setattr(worker, "DRAIN_SECONDS", 0)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         monkeypatch.undo()
@@ -166,7 +168,7 @@ async def test_a_run_that_was_cut_off_goes_on_from_its_stored_replies(
     assert await drifted(database) == {"post_counts": 0, "personas": 0}
 
 
-async def _died(_: object) -> None:
+async def _died(*_: object) -> None:
     return None
 
 
@@ -178,6 +180,7 @@ async def test_what_is_given_up_in_order_is_free_at_once(database: Database, mon
         raise AssertionError
 
     monkeypatch.setattr(Turn, "play", hang)
+    monkeypatch.setattr(worker, "DRAIN_SECONDS", 0.1)
     async with a_mind(database) as mind:
         run_id = await open_cycle(mind, SETTINGS)
         assert run_id is not None

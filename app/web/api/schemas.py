@@ -169,6 +169,21 @@ class IntervalOut(BaseModel):
     skipped: int
 
 
+class RefusedOut(BaseModel):
+    """A provider that is not asked any more: `status` is `auth`, `quota` or `config`."""
+
+    provider: str
+    status: str
+    detail: str
+
+
+class HaltOut(BaseModel):
+    """The kill switch, and the providers that refuse us."""
+
+    halted: bool
+    refused_by: list[RefusedOut]
+
+
 class Root(BaseModel):
     message: str
     status: Literal["OK"]

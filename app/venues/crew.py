@@ -1,0 +1,83 @@
+"""Plays what is queued: inside the server, or as `simfeed worker` anywhere else."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from app.agent.turn import Mind
+from app.settings import Settings
+from app.venues import feed
+from app.venues.dispatch import Batch, PgQueue
+from app.venues.run import TURNS, hand_out
+from app.venues.worker import AWAY, DRAIN_SECONDS, Venue, Worker
+
+VENUES: Mapping[str, Venue] = {feed.VENUE: feed.prepare_run}
+SWEEP_SECONDS = 4.0
+log = structlog.get_logger()
+
+
+class Crew:
+    """This process's share of the work, until `stop`."""
+
+    def __init__(self, mind: Mind, settings: Settings) -> None:
+        self._mind = mind
+        self._settings = settings
+        self._queue = PgQueue(mind.database, at_once=settings.max_concurrent_turns // settings.batch_turns + 1)
+        self._worker = Worker(mind, at_once=settings.max_concurrent_turns)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+
+    async def __aenter__(self) -> "Crew":
+        await self._worker.__aenter__()
+        self._tasks = [
+            asyncio.create_task(self._queue.run_worker(self._play), name="queue"),
+            asyncio.create_task(self._sweep(), name="sweep"),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Take nothing more, finish the steps under way within seconds or give them back, and end."""
+        self._stopping.set()
+        await self._queue.stop()
+        await self._worker.drain()
+        _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS / 4)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._worker.__aexit__()
+
+    async def _play(self, batch: Batch) -> None:
+        venue = VENUES.get(batch.venue)
+        if venue is None:
+            log.error("nobody plays this venue", venue=batch.venue, run=batch.run)
+            return
+        prepare = await venue(self._mind, self._settings, batch.run)
+        if prepare is not None:
+            await self._worker.play(batch.run, prepare, ordinals=(batch.first, batch.last))
+
+    async def _sweep(self) -> None:
+        """Queue what should be queued and isn't: after a crash, a restart, or a halt."""
+        while not self._stopping.is_set():
+            try:
+                await self._look()
+            except AWAY as error:
+                log.warning("no sweep", error=type(error).__name__)
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._stopping.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        database = self._mind.database
+        if self._mind.pulse.halted:
+            return
+        await database.fetch(TURNS["wake_halted"])
+        if await self._queue.depth():
+            return
+        for row in await database.fetch(TURNS["unfinished"]):
+            await hand_out(database, row["id"])

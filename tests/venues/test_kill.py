@@ -1,0 +1,121 @@
+"""Processes that are killed, stopped or frozen: P1, P2, P5, P6 with real workers and a real endpoint."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from app.db.engine import Database
+from app.settings import load_settings
+from app.venues.feed import open_cycle
+from app.venues.run import open_mind
+from tests import kill_loop
+from tests.conftest import run_sql
+from tests.kill_loop import Told, Workers, count, endpoint, fill
+
+
+async def opened(database: Database, base_url: str) -> int:
+    settings = load_settings(simfeed_model="m", openai_base_url=base_url, batch_turns=10)
+    async with open_mind(settings, database) as mind:
+        run_id = await open_cycle(mind, settings)
+    assert run_id is not None
+    return run_id
+
+
+async def until(database: Database, query: str, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not await database.fetchval(query):
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("transport", ["sdk", "raw"])
+async def test_p1_killed_workers_lose_nothing_and_double_nothing(url: str, transport: str) -> None:
+    await fill(url, 40)
+    found = await kill_loop.loop(
+        url, kills=3, writes=300, at_once=16, pause=(0.8, 1.5), latency=0.02, transport=transport
+    )
+    assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
+    assert found.writes >= 300
+    assert found.repeated <= 3 * 16
+
+
+async def test_p1_control_the_count_sees_what_is_lost_and_what_is_doubled(url: str, database: Database) -> None:
+    await fill(url, 4)
+    found = await kill_loop.loop(url, kills=0, writes=10, workers=1, pause=(0.1, 0.2))
+    assert (found.lost, found.doubled, found.drifted) == (0, 0, 0)
+    one, two = (row["id"] for row in await database.fetch("SELECT id FROM posts ORDER BY id DESC LIMIT 2"))
+    await run_sql(
+        url,
+        f"DELETE FROM comments WHERE post_id = {one}; DELETE FROM likes WHERE post_id = {one}",
+        f"DELETE FROM post_counts WHERE post_id = {one}; DELETE FROM posts WHERE id = {one}",
+        f"INSERT INTO posts (author_id, body) SELECT author_id, body FROM posts WHERE id = {two}",
+    )
+    after = await count(database, Told(posts={one, two}), 0, 0, 0)
+    assert (after.lost, after.doubled) == (1, 1)
+    assert after.drifted > 0
+
+
+async def test_p5_a_worker_that_is_asked_to_end_finishes_its_steps(url: str, database: Database) -> None:
+    await fill(url, 20)
+    told = Told(latency=0.5)
+    async with endpoint(told) as base_url:
+        run_id = await opened(database, base_url)
+        crew = Workers(url, base_url, 1, at_once=20, transport="sdk")
+        await crew.start()
+        await until(database, "SELECT count(*) >= 20 FROM calls")
+        began = time.monotonic()
+        assert await crew.stop() == [0]
+        assert time.monotonic() - began < 12
+        assert sum(told.asked.values()) == await database.fetchval("SELECT count(*) FROM calls")
+        assert await database.fetchval("SELECT count(*) FROM turns WHERE state = 'running'") == 0
+        await crew.start()
+        await until(database, f"SELECT state = 'completed' FROM runs WHERE id = {run_id}")
+        await crew.stop()
+    found = await count(database, told, 0, 1, 0)
+    assert (found.lost, found.doubled, found.drifted, found.repeated) == (0, 0, 0, 0)
+
+
+async def test_resuming_after_all_were_killed_takes_at_most_ten_seconds(url: str, database: Database) -> None:
+    await fill(url, 20)
+    told = Told(latency=0.3)
+    async with endpoint(told) as base_url:
+        run_id = await opened(database, base_url)
+        crew = Workers(url, base_url, 2, at_once=10, transport="sdk")
+        await crew.start()
+        await until(database, "SELECT count(*) >= 20 FROM calls")
+        for one in list(crew.alive):
+            await crew.signal(one, signal.SIGKILL)
+        assert await database.fetchval("SELECT count(*) FROM turns WHERE state = 'running'") > 0
+        began = time.monotonic()
+        await crew.start()
+        await until(database, "SELECT EXISTS (SELECT FROM turns WHERE epoch > 1 AND state = 'running')")
+        assert time.monotonic() - began < 10
+        await until(database, f"SELECT state = 'completed' FROM runs WHERE id = {run_id}")
+        await crew.stop()
+    found = await count(database, told, 2, 1, 0)
+    assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
+    assert found.repeated <= 20
+
+
+@pytest.mark.slow
+async def test_p2_a_frozen_worker_that_wakes_up_late_can_not_write(url: str, database: Database) -> None:
+    await fill(url, 10)
+    told = Told(latency=0.5)
+    async with endpoint(told) as base_url:
+        run_id = await opened(database, base_url)
+        crew = Workers(url, base_url, 1, at_once=10, transport="sdk")
+        await crew.start()
+        await until(database, "SELECT count(*) >= 10 FROM calls")
+        frozen = crew.alive.pop()
+        frozen.send_signal(signal.SIGSTOP)
+        await crew.start()
+        await until(database, f"SELECT state = 'completed' FROM runs WHERE id = {run_id}")
+        calls = await database.fetchval("SELECT count(*) FROM calls")
+        crew.alive.append(frozen)
+        frozen.send_signal(signal.SIGCONT)
+        await asyncio.sleep(3)
+        assert await database.fetchval("SELECT count(*) FROM calls") == calls
+        assert set(await crew.stop()) == {0}
+    found = await count(database, told, 0, 1, 0)
+    assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
