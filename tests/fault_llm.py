@@ -1,6 +1,7 @@
 """A language model's endpoint that misbehaves to order: any bytes at any pace, over loopback.
 
-By hand: `python -m tests.fault_llm --port 9000`, then a base URL of http://127.0.0.1:9000/NAME/v1 gets the fault NAME.
+By hand: `python -m tests.fault_llm --port 9000`, then a base URL of http://127.0.0.1:9000/NAME/v1 gets the fault NAME;
+with `--plan` it plays a personality of `tests/fault_plan.py` at http://127.0.0.1:9000/v1.
 """
 
 import argparse
@@ -283,14 +284,33 @@ async def serving(*faults: Fault, port: int = 0) -> AsyncIterator[FaultLLM]:
         await server.stop()
 
 
-async def _main(port: int) -> None:
-    async with serving(port=port) as server:
-        print(f"http://127.0.0.1:{server.port}/NAME/v1, NAME one of: {', '.join(NAMED)}")  # noqa: T201 - a tool
+async def _main(given: argparse.Namespace) -> None:
+    from tests import fault_llm, fault_plan  # they import this module, which is another one when run by hand
+
+    async with fault_llm.serving(port=given.port) as server:
+        if given.plan is None:
+            print(f"http://127.0.0.1:{server.port}/NAME/v1, NAME one of: {', '.join(fault_llm.NAMED)}")  # noqa: T201 - a tool
+        else:
+            latency, faults = given.latency / 1_000, tuple(given.faults)
+            server.play(fault_plan.Plan(given.plan, given.seed, given.rate, latency, given.patience, faults))
+            print(f"{server.url} answers as {given.plan}, seed {given.seed}")  # noqa: T201 - a tool
         await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def _arguments() -> argparse.Namespace:
+    from tests import fault_plan
+
     parser = argparse.ArgumentParser(description="A language model's endpoint that misbehaves to order.")
     parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--plan", choices=fault_plan.PERSONALITIES, help="answer as this personality")
+    parser.add_argument("--seed", type=int, default=0, help="of the plan: the same seed, the same faults")
+    parser.add_argument("--rate", type=float, default=0.3, help="share of the calls that meet a fault (chaos)")
+    parser.add_argument("--faults", nargs="+", default=fault_plan.CHAOS, help="which faults (chaos)")
+    parser.add_argument("--latency", type=float, default=0, help="milliseconds before an answer")
+    parser.add_argument("--patience", type=float, default=60, help="seconds a hang lasts")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
     with suppress(KeyboardInterrupt):
-        asyncio.run(_main(parser.parse_args().port))
+        asyncio.run(_main(_arguments()))

@@ -4,14 +4,16 @@ import asyncio
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import asyncpg
 import typer
 
-from app.cli.common import EXIT_FAILED, Home, Json, go, settings_for, show_json, table
+from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
 from app.db import migrate
 from app.db.engine import plain_url
-from app.errors import AppError
+from app.errors import AppError, Misconfigured
+from app.ledger.invariants import ELSEWHERE, Finding, check
 from app.llm.gateway import Gateway, endpoint, ready
 from app.llm.model import Request, encode_message
 from app.llm.pricing import LOCAL, SCRIPTED, price
@@ -32,14 +34,24 @@ class Check:
     mend: str = ""
 
 
-def doctor(home: Home = None, json: Json = False) -> None:
+def doctor(
+    home: Home = None,
+    json: Json = False,
+    invariants: Annotated[
+        bool, typer.Option("--invariants", help="Look at what must always hold in the world's data, and nothing else.")
+    ] = False,
+) -> None:
     """\b
     Examples:
       simfeed doctor
       simfeed doctor --json
+      simfeed doctor --invariants    nothing lost, doubled, left over or miscounted?
 
     Look at settings, database, migrations, model provider, clock and disk; say what is wrong and how to mend it.
     """
+    if invariants:
+        _tell(go(_invariants(home)), json=json)
+        return
     checks = _settings_and_more(home)
     if json:
         show_json([asdict(check) for check in checks])
@@ -49,6 +61,32 @@ def doctor(home: Home = None, json: Json = False) -> None:
         ]
         table("", "what", "", "found", "how to mend it", rows=rows, empty="")
     if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _invariants(home: Home) -> list[Finding]:
+    with migrate.open_home_url(settings_for(home)) as url:
+        if (await migrate.status(url)).pending:
+            raise Misconfigured("the database is not up to date: run `simfeed db migrate` first")
+        connection = await asyncpg.connect(plain_url(url), timeout=10)
+        try:
+            return await check(connection)
+        finally:
+            await connection.close()
+
+
+def _tell(findings: list[Finding], *, json: bool) -> None:
+    if json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        rows: list[tuple[object, ...]] = [
+            (f.invariant, f.rule, f.violations or "none", "; ".join(f.examples)) for f in findings
+        ]
+        table("", "", "what must hold", "violations", "such as", rows=rows, empty="")
+        err.print("No facts of the database, checked by the test suite:", highlight=False)
+        for name, rule in ELSEWHERE.items():
+            err.print(f"  {name}: {rule}", markup=False, highlight=False)
+    if any(finding.violations for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -11,6 +11,9 @@ import asyncpg
 from app.errors import AppError, Conflict, Unavailable
 
 ACQUIRE_SECONDS = 2.0
+COMMAND_SECONDS = 7.0
+"""More than the server takes to end a statement by itself; a server that says nothing is given up 2 s later."""
+
 WEB_TIMEOUTS = {
     "statement_timeout": "5s",
     "lock_timeout": "2s",
@@ -55,7 +58,7 @@ class Database:
                 min_size=1,
                 max_size=size,
                 timeout=10,
-                command_timeout=10,
+                command_timeout=COMMAND_SECONDS,
                 max_inactive_connection_lifetime=60,
                 server_settings=WEB_TIMEOUTS,
                 reset=_keep,
@@ -75,10 +78,14 @@ class Database:
         """A connection of the pool, waited for at most two seconds.
 
         Raises:
-            Unavailable: all are in use, or the server is away.
+            TimeoutError, OSError, asyncpg.PostgresError: all are in use, or the server is away.
         """
         async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-            yield connection
+            try:
+                yield connection
+            except asyncpg.InternalClientError as error:  # the server went between two bytes; it says so no better
+                connection.terminate()
+                raise asyncpg.ConnectionDoesNotExistError(f"connection was closed: {error}") from error
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
         async with self.connection() as connection:

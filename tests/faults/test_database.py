@@ -1,0 +1,373 @@
+"""D1, D2, D5–D8, D10–D12: PostgreSQL goes away, fills up, says no, or says nothing. A real server, hit for real."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+from asgi_lifespan import LifespanManager
+
+from app.db import engine
+from app.db.engine import Database, explain
+from app.errors import Unavailable
+from app.ledger import commit as commit_module
+from app.ledger.commit import Committer, EffectOutcome
+from app.main import create_app
+from app.venues.feed import open_cycle
+from app.world import feed
+from app.world.effects import Like, NewPost
+from tests.conftest import a_mind, run_sql, serving, settings_for, sign_up, with_database
+from tests.fault_proxy import proxied
+from tests.faults.own import (
+    SETTINGS,
+    OwnServer,
+    Slow,
+    broken,
+    kills,
+    opened,
+    own_server,
+    played,
+    reads,
+    take_all,
+    why_failed,
+    within,
+)
+from tests.ledger.test_commit import step, turns_for
+from tests.venues.test_cycle import people
+
+LONG = 20.0
+
+
+async def is_ready(client: httpx2.AsyncClient) -> bool:
+    return (await client.get("/readyz")).status_code == 200
+
+
+async def not_ready(client: httpx2.AsyncClient) -> bool:
+    return not await is_ready(client)
+
+
+def assert_says_later(answer: httpx2.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+# Backends that are killed
+
+
+async def test_d1_backends_die_while_a_cycle_plays(own_url: str) -> None:
+    """Nothing is lost, doubled or miscounted, every turn ends well, and readers hear 200 or 503."""
+    done = asyncio.Event()
+    async with serving(settings_for(own_url)) as client, opened(own_url) as database:
+        await people(database, 60)
+        async with a_mind(database, Slow(0.05)) as mind:
+            run_id = await open_cycle(mind, SETTINGS)
+            assert run_id is not None
+            killing = asyncio.create_task(kills(own_url, every=0.15, how_many=1, done=done))
+            reading = asyncio.create_task(reads(client, done))
+            states = await played(mind, run_id)
+            done.set()
+            killed, statuses = await killing, await reading
+        failed = await why_failed(database)
+    assert killed >= 5
+    assert failed == []
+    assert states.keys() <= {"done", "limit"}
+    assert sum(states.values()) == 60
+    assert statuses.keys() <= {200, 404, 503}, statuses
+    assert statuses.get(503, 0) <= 2 * killed + 0.005 * sum(statuses.values()), (statuses, killed)
+    assert await broken(own_url) == {}
+
+
+async def test_d1_a_reading_whose_connection_is_lost_fails_no_turn(
+    own_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, asked = feed.for_persona, 0
+
+    async def at_first_not(database: Database, *given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return await really(database, *given)
+
+    monkeypatch.setattr(feed, "for_persona", at_first_not)
+    async with opened(own_url) as database:
+        await people(database, 4)
+        async with a_mind(database) as mind:
+            run_id = await open_cycle(mind, SETTINGS)
+            assert run_id is not None
+            states = await played(mind, run_id)
+    assert asked > 1
+    assert states.keys() <= {"done", "limit"}
+    assert await broken(own_url) == {}
+
+
+async def test_d1_what_asyncpg_says_of_a_lost_connection_is_told_as_such(own_url: str) -> None:
+    """It calls it an internal error of its own, which no caller takes for a database that is away."""
+    async with opened(own_url) as database:
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            async with database.connection():
+                raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+        assert await database.fetchval("SELECT 1") == 1
+
+
+async def test_d2_all_backends_die_twenty_times(own_url: str, hit: OwnServer) -> None:
+    async with serving(settings_for(own_url)) as client:
+        slowest = 0.0
+        for round_ in range(20):
+            await asyncio.gather(*(client.get(f"/persona/{n}") for n in range(1, 9)))
+            every = asyncio.Event()
+            killing = asyncio.create_task(kills(own_url, every=1, how_many=99, done=every, seed=round_))
+            await asyncio.sleep(0)
+            every.set()
+            await killing
+            slowest = max(slowest, await within(2, lambda: is_ready(client)))
+    assert slowest <= 2
+
+
+# No database
+
+
+async def test_d5_down_and_up_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """503 with Retry-After, the process lives, readiness tells in 2 s, the log is quiet, it heals in 5."""
+    with own_server() as server:
+        async with world_of_url(server) as url:
+            more = {"scheduler_enabled": True, "scheduler_job_interval": 0.05, "log_level": "warning"}
+            async with serving(settings_for(url, **more)) as client:
+                assert await is_ready(client)
+                server.stop_at_once()
+                capsys.readouterr()
+                went = time.monotonic()
+                await within(2, lambda: not_ready(client))
+                for _ in range(10):
+                    assert_says_later(await client.get("/posts?page=3"))
+                    assert_says_later(await client.get("/readyz"))
+                    assert (await client.get("/livez")).status_code == 200
+                    await asyncio.sleep(0.25)
+                server.start()
+                await within(5, lambda: is_ready(client))
+                lines = [line for line in capsys.readouterr().err.splitlines() if "database trouble" not in line]
+                assert len(lines) <= 2 + 2 * (time.monotonic() - went), lines
+                assert (await client.get("/posts")).status_code == 200
+
+
+@asynccontextmanager
+async def world_of_url(server: OwnServer) -> AsyncIterator[str]:
+    """A migrated world that goes with its server."""
+    from app.db import migrate
+
+    await run_sql(server.url(), "CREATE DATABASE world")
+    url = with_database(server.url(), "world")
+    await migrate.upgrade(url)
+    yield url
+
+
+# No connection
+
+
+@asynccontextmanager
+async def all_taken(url: str, size: int = 3) -> AsyncIterator[tuple[httpx2.AsyncClient, list[asyncpg.Connection]]]:
+    """A client of the application, all of whose pool's connections somebody holds."""
+    app = create_app(settings_for(url, database_pool_size=size))
+    async with LifespanManager(app) as running:
+        pool = app.state.house.database.pool
+        held = [await pool.acquire() for _ in range(size)]
+        transport = httpx2.ASGITransport(app=running.app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://simfeed.test") as client:
+            try:
+                yield client, held
+            finally:
+                for connection in held:
+                    await pool.release(connection)
+
+
+async def test_d6_an_exhausted_pool_is_503_and_never_waited_for(own_url: str) -> None:
+    async with all_taken(own_url) as (client, _):
+        begin = time.monotonic()
+        answers = await asyncio.gather(*(client.get(f"/persona/{n}") for n in range(1, 20)), client.get("/readyz"))
+        took = time.monotonic() - begin
+    for answer in answers:
+        assert_says_later(answer)
+    assert took <= 2.5 + 1
+    async with serving(settings_for(own_url)) as client:
+        assert await is_ready(client)
+
+
+async def test_d6_control_without_the_bound_it_waits(own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ACQUIRE_SECONDS", None)
+    async with all_taken(own_url) as (client, _):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.get("/posts?page=2"), 3.5)
+
+
+async def test_d7_no_connection_is_left_at_the_server(own_url: str, hit: OwnServer) -> None:
+    async with serving(settings_for(own_url)) as client:
+        taken: list[asyncpg.Connection] = []
+        try:
+            taken += await take_all(hit)
+            kept = taken[0]
+            name = own_url.partition("?")[0].rpartition("/")[2]
+            ours = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            while not await kept.fetchval(f"SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}'"):
+                await kept.execute(ours)  # the application is back at once, unless what it left is taken first
+                for _ in range(20):
+                    taken += await take_all(hit)
+            assert_says_later(await client.get("/readyz"))
+            assert_says_later(await client.get("/posts?page=3"))
+            assert (await client.get("/livez")).status_code == 200
+        finally:
+            await asyncio.gather(*(connection.close() for connection in taken))
+        await within(5, lambda: is_ready(client))
+
+
+# No room
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """A file system of this size; only root may make one."""
+    folder = Path(tempfile.mkdtemp(prefix="simfeed-small-"))
+    folder.chmod(0o755)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("no small file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        folder.rmdir()
+
+
+async def test_d8_a_full_disk_refuses_writes_and_serves_reads() -> None:
+    """The data's disk fills up, the log's does not: 503 for what is to be written, until there is room, by itself."""
+    with own_server(durable=False) as server, small_disk(64) as disk:
+        owner = (server.home / "pg").resolve().stat()
+        os.chown(disk, owner.st_uid, owner.st_gid)
+        await run_sql(server.url(), f"CREATE TABLESPACE small LOCATION '{disk}'")
+        async with world_of_url(server) as url:
+            await run_sql(server.url(), "ALTER DATABASE world SET TABLESPACE small")
+            async with serving(settings_for(url)) as client:
+                admin = await sign_up(client)
+                filler = disk / "filler"
+                filler.write_bytes(bytes(shutil.disk_usage(disk).free - 16_384))
+                made, refused = await add_until_refused(client, admin)
+                assert_says_later(refused)
+                assert "full" in refused.json()["detail"]
+                for path in ("/posts", "/personas", "/readyz", "/"):
+                    assert (await client.get(path, headers=admin)).status_code == 200, path
+                filler.unlink()
+                assert (await add(client, admin, made)).status_code == 201
+                assert len((await client.get("/personas", headers=admin)).json()) == min(made + 1, 100)
+            assert await broken(url) == {}
+
+
+async def add(client: httpx2.AsyncClient, admin: dict[str, str], number: int) -> httpx2.Response:
+    words = " ".join(str(hash((number, k))) for k in range(350))[:7_900]
+    return await client.post("/personas", json={"username": f"n{number}", "persona": words}, headers=admin)
+
+
+async def add_until_refused(client: httpx2.AsyncClient, admin: dict[str, str]) -> tuple[int, httpx2.Response]:
+    for number in range(200):
+        answer = await add(client, admin, number)
+        if answer.status_code != 201:
+            return number, answer
+    raise AssertionError("the disk does not fill")
+
+
+# Locks
+
+
+async def test_d10_a_deadlock_is_tried_again(own_url: str) -> None:
+    assert await through_a_deadlock(own_url) == "made"
+    assert await broken(own_url) == {}
+
+
+async def test_d10_control_tried_once_it_is_lost(own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_module, "DEADLOCK_TRIES", 1)
+    with pytest.raises(asyncpg.DeadlockDetectedError):
+        await through_a_deadlock(own_url)
+
+
+async def through_a_deadlock(url: str) -> str:
+    """A committer's statement takes post 1 and waits for 2; another, who has 2, asks for 1 and is more patient."""
+    async with opened(url) as database:
+        await turns_for(database, 2)
+        await database.fetch("UPDATE runs SET turns_total = 2")
+        async with Committer(database, lease_seconds=20) as committer:
+            await committer.commit(step(1, 0, NewPost(body="a"), NewPost(body="b")))
+            other = await asyncpg.connect(url)
+            try:
+                await other.execute("SET deadlock_timeout = '10s'")
+                async with other.transaction():
+                    await other.execute("SELECT FROM post_counts WHERE post_id = 2 FOR UPDATE")
+                    committing = asyncio.create_task(committer.commit(step(2, 0, Like(1), Like(2))))
+                    waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+                    await within(5, lambda: database.fetchval(waiting))
+                    await other.execute("SELECT FROM post_counts WHERE post_id = 1 FOR UPDATE")
+                outcomes = await committing
+            finally:
+                await other.close()
+    found = [outcomes[n] for n in (0, 1)]
+    assert all(isinstance(outcome, EffectOutcome) and outcome.outcome == "made" for outcome in found)
+    return str(found[0].outcome)
+
+
+@pytest.mark.slow
+async def test_d11_a_slow_query_and_a_lock_end_in_time(own_url: str) -> None:
+    """`statement_timeout` after 5 s, `lock_timeout` after 2 s: both are 503 for the client."""
+
+    async def slow(database: Database) -> float:
+        begin = time.monotonic()
+        with pytest.raises(asyncpg.QueryCanceledError) as caught:
+            await database.fetchval("SELECT pg_sleep(30)")
+        assert isinstance(explain(caught.value), Unavailable)
+        return time.monotonic() - begin
+
+    async def locked(client: httpx2.AsyncClient) -> float:
+        other = await asyncpg.connect(own_url)
+        try:
+            async with other.transaction():
+                await other.execute("LOCK TABLE posts, personas")
+                begin = time.monotonic()
+                assert_says_later(await client.get("/posts?page=2"))
+                return time.monotonic() - begin
+        finally:
+            await other.close()
+
+    async with serving(settings_for(own_url)) as client, opened(own_url) as database:
+        asleep, waited = await asyncio.gather(slow(database), locked(client))
+    assert 4.5 <= asleep <= 5.5 + 1
+    assert 1.5 <= waited <= 2.5 + 1
+
+
+# A line that is dead and does not say so
+
+
+@pytest.mark.slow
+async def test_d12_a_half_open_connection_is_noticed(own_url: str) -> None:
+    async with proxied(own_url) as proxy, serving(settings_for(proxy.client_url)) as client:
+        assert await is_ready(client)
+        assert (await client.get("/posts?page=2")).status_code == 200
+        await proxy.set("drop")
+        begin = time.monotonic()
+        answers = await asyncio.wait_for(
+            asyncio.gather(*(client.get(f"/posts?page={page}") for page in range(3, 8)), client.get("/readyz")), LONG
+        )
+        took = time.monotonic() - begin
+        assert (await client.get("/livez")).status_code == 200
+        await proxy.set("pass")
+        healed = await within(5, lambda: is_ready(client))
+    for answer in answers:
+        assert_says_later(answer)
+    assert took <= 10, took
+    assert healed <= 5
