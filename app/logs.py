@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from traceback import walk_tb
 from typing import Any
 
@@ -50,16 +51,12 @@ class _Stderr:
     """Standard error, whatever becomes of it: a log that can't be written must not fail a request."""
 
     def write(self, text: str) -> None:
-        try:
+        with suppress(OSError, ValueError, AttributeError):  # full, closed, or None from the start
             sys.stderr.write(text)
-        except (OSError, ValueError):
-            return
 
     def flush(self) -> None:
-        try:
+        with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
-        except (OSError, ValueError):
-            return
 
 
 def configure(level: str) -> None:
@@ -79,3 +76,4 @@ def configure(level: str) -> None:
     )
     logging.getLogger("apscheduler").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # it tells of each lost connection in a page of its own

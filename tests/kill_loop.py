@@ -144,7 +144,7 @@ class Workers:
         while len(self.alive) < self._count:
             null = asyncio.subprocess.DEVNULL
             self.alive.append(
-                await asyncio.create_subprocess_exec(*self._command, env=self._env, stdout=null, stderr=None if os.environ.get("TALK") else null)
+                await asyncio.create_subprocess_exec(*self._command, env=self._env, stdout=null, stderr=null)
             )
 
     async def signal(self, one: asyncio.subprocess.Process, kind: signal.Signals) -> int:

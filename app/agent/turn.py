@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import asyncpg
 import msgspec
@@ -25,7 +25,7 @@ from app.world.effects import Effect
 
 UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
-COMMIT_TRIES = 8
+TRIES = 8
 ANSWER_MAX = 256
 """Actions a JSON answer may hold; one with more is none."""
 
@@ -37,7 +37,9 @@ AWAY = (
     OSError,
     TimeoutError,
 )
-"""What says that the database is away or too busy just now: a step is then committed again."""
+"""What says that the database is away or too busy just now: a reading is then taken, a step committed again."""
+
+T = TypeVar("T")
 
 
 State = Literal["running", "done", "limit", "refused", "failed", "deferred"]
@@ -276,19 +278,20 @@ class Turn:
         record = self._record(request, completion, planned, state)
         self.spent_tokens += record.prompt_tokens + record.completion_tokens
         self.spent_usd += record.cost_usd or 0.0
-        for attempt in range(COMMIT_TRIES):
+        tried = 0
+
+        async def commit() -> dict[int, EffectOutcome]:
+            nonlocal tried
+            tried += 1
             try:
                 return await self.mind.committer.commit(record)
-            except AWAY:
-                if attempt == COMMIT_TRIES - 1:
-                    raise
-                await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
             except Superseded:
-                stands = await transcript.committed(self.mind.database, record) if attempt else None
+                stands = await transcript.committed(self.mind.database, record) if tried > 1 else None
                 if stands is None:
                     raise
                 return stands
-        raise AssertionError("unreachable")
+
+        return await _patiently(commit)
 
     def _record(self, request: Request, completion: Completion, planned: list[Planned], state: State) -> StepRecord:
         usage = completion.usage
@@ -331,8 +334,9 @@ class Turn:
             return _plain(_told(planned.effect, outcome))
         if planned.action is None or planned.action.read is None:
             return _plain({"ok": True})
+        read, arguments = planned.action.read, planned.arguments
         try:
-            reading = await planned.action.read(self._context(), planned.arguments)
+            reading = await _patiently(lambda: read(self._context(), arguments))
         except ActionRefused as refusal:
             return _plain({"error": str(refusal)})
         self._expose(reading)
@@ -354,6 +358,18 @@ class Turn:
         else:
             self.told = (encode_message("user", 'That was not the JSON asked for. Answer with {"actions":[…]} only.'),)
         self.messages.extend(self.told)
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do what needs the database, again and again while it is away."""
+    for attempt in range(TRIES):
+        try:
+            return await work()
+        except AWAY:
+            if attempt == TRIES - 1:
+                raise
+            await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
+    raise AssertionError("unreachable")
 
 
 def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) -> None:

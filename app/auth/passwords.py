@@ -11,6 +11,8 @@ MIN, MAX = 12, 256
 _HASHER = argon2.using(type="ID", memory_cost=19_456, time_cost=2, parallelism=1)
 """OWASP's minimum for argon2id: 19 MiB, two passes, one lane."""
 
+_HASHER.set_backend()  # else two threads may load it at once, and both fail
+
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="passwords")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 
+from app.agent.turn import AWAY as DATABASE_AWAY
 from app.agent.turn import Mind, NotAsked, Parked, State
 from app.ledger.budget import BudgetExhausted, charge_lost
 from app.ledger.commit import Superseded
@@ -99,12 +100,15 @@ class Worker:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while self._goes_on(run_id):
-                claims = await self._claim(run_id, ordinals)
-                if claims:
-                    play = await prepare(claims)
-                    tasks |= {self._begin(run_id, claim, play, on_end) for claim in claims}
-                elif not tasks and not await self._open(run_id, ordinals):
-                    break
+                try:
+                    claims = await self._claim(run_id, ordinals)
+                    if claims:
+                        play = await self._prepared(prepare, claims)
+                        tasks |= {self._begin(run_id, claim, play, on_end) for claim in claims}
+                    elif not tasks and not await self._open(run_id, ordinals):
+                        break
+                except AWAY as error:
+                    log.warning("the database is away", run=run_id, error=type(error).__name__)
                 if tasks:
                     _, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=LOOK_SECONDS)
                 else:
@@ -113,7 +117,20 @@ class Worker:
                 await asyncio.wait(tasks)
         finally:
             self._leave(run_id)
-        await self._settle(run_id)
+        try:
+            await self._settle(run_id)
+        except AWAY as error:
+            log.warning("not settled yet", run=run_id, error=type(error).__name__)
+
+    async def _prepared(self, prepare: Prepare, claims: list[Claim]) -> Play:
+        """What plays these claims; they are given back if it can't be found out."""
+        try:
+            return await prepare(claims)
+        except BaseException:
+            for claim in claims:
+                self._held.pop(claim.turn_id, None)
+            await self._park(claims)
+            raise
 
     def _goes_on(self, run_id: int) -> bool:
         return not (self.draining or self.mind.pulse.halted or run_id in self._over)
@@ -177,6 +194,10 @@ class Worker:
             return await self._out_of_budget(run_id, claim, spent)
         except NotAsked as refused:
             return await self._end(claim, "deferred", refused.status)
+        except DATABASE_AWAY as error:
+            log.warning("turn given back: the database is away", turn=claim.turn_id, error=type(error).__name__)
+            await self._park([claim])
+            return None, "parked"
         except Exception as error:
             log.exception("turn failed", turn=claim.turn_id, persona=claim.persona_id)
             return await self._end(claim, "failed", f"internal: {type(error).__name__}")

@@ -26,6 +26,7 @@ def options() -> dict[str, Any]:
     """Options of `uvicorn.Config`: no software named in headers, no trust in them, no log beside our own."""
     return {
         "http": BoundedHead,
+        "log_config": None,
         "log_level": "warning",
         "access_log": False,
         "server_header": False,

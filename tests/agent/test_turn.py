@@ -700,7 +700,7 @@ async def test_a_database_that_stays_away_ends_the_turn_here(
 ) -> None:
     await turns_for(database, 1)
     async with a_mind(database, Script(END)) as mind:
-        shaky = Shaky(mind.committer, *[AWAY[0]] * module.COMMIT_TRIES)
+        shaky = Shaky(mind.committer, *[AWAY[0]] * module.TRIES)
         turn = fresh(dataclasses.replace(mind, committer=shaky), seat())  # type: ignore[arg-type]
         with monkeypatch.context() as patched:
             patched.setattr(asyncio, "sleep", _at_once)

@@ -50,7 +50,7 @@ def loopback(settings: Settings) -> Iterator[str]:
     """The application behind uvicorn on a port of 127.0.0.1, set up as `bin/up` does."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_config=None, **server.options())
+    config = uvicorn.Config(create_app(settings), **server.options())
     running = Server(config)
     thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
     thread.start()
