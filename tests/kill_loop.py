@@ -22,6 +22,7 @@ from typing import Any
 
 import asyncpg
 
+from app.cli.common import EXIT_UNAVAILABLE
 from app.db import embedded, migrate
 from app.db.engine import Database
 from app.settings import load_settings
@@ -141,6 +142,9 @@ class Workers:
         self.alive: list[asyncio.subprocess.Process] = []
 
     async def start(self) -> None:
+        """As many as there should be; as a supervisor does, anew what ended because the database was away."""
+        assert {one.returncode for one in self.alive} <= {None, EXIT_UNAVAILABLE}, "a worker ended by itself"
+        self.alive = [one for one in self.alive if one.returncode is None]
         while len(self.alive) < self._count:
             null = asyncio.subprocess.DEVNULL
             self.alive.append(
@@ -153,7 +157,7 @@ class Workers:
         return await one.wait()
 
     async def stop(self) -> list[int]:
-        return [await self.signal(one, signal.SIGTERM) for one in list(self.alive)]
+        return [await self.signal(one, signal.SIGTERM) for one in list(self.alive) if one.returncode is None]
 
 
 async def fill(url: str, people: int) -> None:
@@ -203,7 +207,6 @@ async def loop(
                         killed += 1
                     if talk:
                         sys.stderr.write(f"\r{killed} kills, {runs} runs, {told.writes:,} writes ")
-                    assert all(one.returncode is None for one in crew.alive), "a worker ended by itself"
         finally:
             codes = await crew.stop()
     assert set(codes) <= {0}, codes
@@ -263,7 +266,7 @@ def main() -> None:
                 talk=True,
             )
 
-        print(json.dumps(asyncio.run(work()).__dict__, indent=2))  # noqa: T201
+        sys.stdout.write(json.dumps(asyncio.run(work()).__dict__, indent=2))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.cli.bench import load, place, reads, steps, stub
+from app.cli.bench import figures, load, place, profile, reads, stub
 from app.cli.bench.plan import Cycle
 from app.cli.bench.report import Verdict
 from app.settings import Settings
@@ -71,29 +71,57 @@ def check_nothing_left(temporary: Path) -> None:
     assert list(temporary.glob("simfeed-*")) == []
 
 
+SMALL = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--concurrency", "4")
+
+
+def check_costs(row: dict[str, Any]) -> None:
+    assert 1 < row["steps_per_second"] < 100_000
+    assert 0.05 < row["ours_ms"] < 500
+    assert row["postgres_ms"] is None or 0.01 < row["postgres_ms"] < 500
+    assert 20 < row["peak_mb"] < 2_000
+
+
 def test_turns(temporary: Path) -> None:
-    sizes = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--growth-cycles", "4", "--concurrency", "4")
-    found = bench(temporary, "turns", *sizes)
+    found = bench(temporary, "turns", *SMALL, "--growth-cycles", "4", "--slow-personas", "0")
     assert found["sound"]
     rows = {(row["over"], row["name"]): row for row in found["configurations"]}
-    http, offline = rows["http", "4 personas"], rows["inprocess", "4 personas"]
-    assert (http["turns"], http["steps"]) == (4, 24)
-    for row in (http, offline):
+    sized = [rows[over, "4 personas"] for over in ("http", "raw", "inprocess")]
+    for row in sized:
+        check_costs(row)
         assert 0 < row["steps"] <= 4 * 12
-        assert 1 < row["steps_per_second"] < 100_000
-        assert 0.05 < row["ours_ms"] < 500
-        assert row["postgres_ms"] is None or 0.01 < row["postgres_ms"] < 500
-        assert 20 < row["peak_mb"] < 2_000
         assert row["checks"]["open_turns"] == row["checks"]["failed_turns"] == 0
         assert row["requests_counted"] == row["requests_rebuilt_exactly"] > 0
         assert 300 < row["first_call_tokens"] < 5_000
         assert row["first_call_tokens"] < row["tokens_a_call"] < row["tokens_an_action"]
-    assert http["checks"]["actions_made"] >= 4
+    for row in sized[:2]:
+        assert (row["turns"], row["steps"]) == (4, 24)
+        assert row["checks"]["actions_made"] >= 4
     assert rows["http", "fresh world of 12"]["turns"] == 12
-    assert found["floor"]["steps"] == 24
-    assert found["floor"]["ours_ms"] > 0
-    assert found["growth"]["cycles"] == 4
-    assert len(found["targets"]) == 6
+    assert [(floor["over"], floor["steps"]) for floor in found["floors"]] == [("http", 24), ("raw", 24)]
+    assert all(floor["ours_ms"] > 0 for floor in found["floors"])
+    assert (found["growth"]["cycles"], found["growth"]["over"]) == (4, "raw")
+    assert found["profiles"] == []
+    assert len(found["targets"]) == 8
+    check_nothing_left(temporary)
+
+
+def test_turns_with_a_slow_model_and_a_profile(temporary: Path) -> None:
+    sizes = ("--growth-cycles", "0", "--slow-personas", "2", "--over", "raw")
+    found = bench(temporary, "turns", *SMALL, *sizes, "--profile")
+    assert found["sound"]
+    rows = {row["kind"]: row for row in found["configurations"]}
+    for row in (rows["flow"], rows["thousand"]):
+        check_costs(row)
+        assert (row["turns"], row["steps"]) == (2, 20)
+        assert row["checks"]["calls"] == 20
+        assert 10 <= row["actions"] <= 20
+    assert rows["flow"]["seconds"] > 10 * 0.2
+    assert rows["thousand"]["seconds"] > 10 * 0.1
+    assert 1 < rows["flow"]["actions_per_second"] < 5 * 4
+    (profile,) = found["profiles"]
+    assert profile["over"] == "raw"
+    assert profile["ours_ms"] > 0
+    assert sum(profile["layers"].values()) == pytest.approx(1, abs=0.01) or not profile["samples"]
     check_nothing_left(temporary)
 
 
@@ -121,10 +149,10 @@ def test_feed(temporary: Path) -> None:
 
 
 async def test_leaves_nothing_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
-    sizes = ("--personas", "3", "--cycles", "1", "--min-steps", "1", "--growth-cycles", "0", "--over", "inprocess")
-    found = bench(temporary, "turns", *sizes, DATABASE_URL=server_url)
+    found = bench(temporary, "turns", *SMALL, "--growth-cycles", "0", "--over", "inprocess", DATABASE_URL=server_url)
     assert found["sound"]
-    assert found["floor"] is found["growth"] is None
+    assert found["growth"] is None
+    assert found["floors"] == []
     assert found["machine"]["server"] == "PostgreSQL of DATABASE_URL"
     connection = await asyncpg.connect(server_url)
     try:
@@ -168,6 +196,13 @@ def test_the_stub_looks_acts_and_ends() -> None:
     assert stub.call(request(4, shown))[1] == {"user_id": 5}
 
 
+def test_the_stub_goes_round_where_more_is_wanted() -> None:
+    shown = r"{\"id\":31,\"by\":\"@ada\",\"by_id\":5,"
+    names = [stub.call(request(n, shown), 10)[0] for n in range(11)]
+    assert names[:5] == names[5:10]
+    assert names[10] == "end_turn"
+
+
 def test_the_stub_posts_where_nothing_was_shown() -> None:
     assert stub.call(request(2))[0] == "create_post"
     assert stub.call(request(2, seed=8)) != stub.call(request(2))
@@ -182,13 +217,58 @@ def test_the_stub_posts_where_nothing_was_shown() -> None:
     ],
 )
 def test_cpu_a_step(cycles: list[Cycle], expected: float | None) -> None:
-    assert steps.cpu_ms(cycles) == (pytest.approx(expected) if expected else expected)
+    assert figures.cpu_ms(cycles) == (pytest.approx(expected) if expected else expected)
 
 
 def test_a_target_that_could_not_be_measured_is_not_called_reached() -> None:
     assert Verdict("x", None, 4).reached is None
     assert Verdict("x", 4, 4).reached
     assert not Verdict("x", 4.1, 4).reached
+
+
+def test_a_target_may_be_the_least() -> None:
+    assert Verdict("x", 4, least=4).reached
+    assert not Verdict("x", 3.9, least=4).reached
+    assert Verdict("x", 3.9, unit="/s", least=4).target == "≥ 4 /s"
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [([10, 1_000, 10_000], 1_000), ([10, 100], 100), ([5_000], 5_000)])
+def test_a_thousand_personas_stand_for_all(sizes: list[int], expected: int) -> None:
+    assert figures.usual(sizes) == expected
+
+
+def test_the_cpu_that_was_spent_is_sampled_by_layer() -> None:
+    with profile.sampled(on=True) as found:
+        ends = time.process_time() + 0.2
+        while time.process_time() < ends:
+            json.loads(json.dumps(list(range(1000))))
+    (seen,) = found
+    assert seen.samples > 5
+    assert seen.layers[profile.JSON] > 0.2
+    assert sum(seen.layers.values()) == pytest.approx(1)
+    assert any(name.startswith("json/") for name in seen.functions)
+
+
+def test_nothing_is_sampled_unasked() -> None:
+    with profile.sampled(on=False) as found:
+        pass
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (f"{profile.OURS}llm/wire.py", "app/llm"),
+        (f"{profile.OURS}strict_json.py", profile.JSON),
+        (f"{profile.OURS}streams.py", "app, other"),
+        ("/usr/lib/python3.11/asyncio/tasks.py", profile.LOOP),
+        ("/venv/lib/python3.11/site-packages/aiohttp/client.py", "model client"),
+        ("/venv/lib/python3.11/site-packages/asyncpg/pool.py", "asyncpg"),
+        ("/usr/lib/python3.11/dataclasses.py", ""),
+    ],
+)
+def test_layers(file: str, expected: str) -> None:
+    assert profile.layer_of(file) == expected
 
 
 def test_medians_and_tails() -> None:

@@ -10,8 +10,9 @@ from app.db.engine import Database
 from app.settings import load_settings
 from app.venues.feed import open_cycle
 from app.venues.run import open_mind
-from tests import kill_loop
+from tests import kill_loop, restart_loop
 from tests.conftest import run_sql
+from tests.faults.own import own_server
 from tests.kill_loop import Told, Workers, count, endpoint, fill
 
 
@@ -118,4 +119,13 @@ async def test_p2_a_frozen_worker_that_wakes_up_late_can_not_write(url: str, dat
         assert await database.fetchval("SELECT count(*) FROM calls") == calls
         assert set(await crew.stop()) == {0}
     found = await count(database, told, 0, 1, 0)
+    assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
+
+
+async def test_d3_d4_workers_play_on_through_crashes_of_postgresql() -> None:
+    with own_server(max_connections="60") as server:
+        crashes, found = await restart_loop.loop(
+            server, people=30, turns=60, pause=(0.5, 2.0), least=3, latency=0.05, workers=1
+        )
+    assert crashes.all >= 3
     assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
