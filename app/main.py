@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
 
+import structlog
 from fastapi import FastAPI
 
 from app import logs
 from app.db import migrate
 from app.db.engine import Database
+from app.db.queries import load
 from app.errors import Misconfigured
 from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
@@ -15,6 +18,10 @@ from app.venues.crew import Crew
 from app.venues.run import open_mind
 from app.web.app import build
 from app.web.deps import House
+
+INSTANCE = load("instance")
+SKEW_SECONDS = 5.0
+log = structlog.get_logger()
 
 
 def check_secrets(settings: Settings) -> None:
@@ -28,6 +35,14 @@ def check_secrets(settings: Settings) -> None:
             "SECRET_KEY is not set: `bin/up` generates one; or set it to "
             "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
         )
+
+
+async def check_clock(database: Database) -> None:
+    """Warn when our clock and the database's differ: whatever expires does so by the database's."""
+    row = await database.fetchrow(INSTANCE["ready"])
+    off = (datetime.now(UTC) - row["now"]).total_seconds() if row is not None else 0.0
+    if abs(off) > SKEW_SECONDS:
+        log.warning("the clock differs from the database's", seconds=round(off, 1), mend="synchronise both (NTP)")
 
 
 @asynccontextmanager
@@ -57,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 )
             database = await Database.open(url, size=chosen.database_pool_size)
             try:
+                await check_clock(database)
                 async with open_mind(chosen, database, works=chosen.worker_enabled) as mind:
                     scheduler = Scheduler(mind, chosen)
                     app.state.house = House(chosen, database, mind, scheduler)

@@ -35,6 +35,7 @@ from tests.fault_llm import Exchange, FaultLLM, answer, reply
 MADE = re.compile(r'\\"ok\\":true,\\"(post_id|comment_id)\\":(\d+)')
 SHOWN = re.compile(r'\\"id\\":(\d+),\\"by\\":\\"@[\w.]+\\",\\"by_id\\":(\d+)')
 SIMFEED = [sys.executable, "-c", "from app.cli import main; main()"]
+ROOT = Path(__file__).parents[1]
 DOUBLES = """
     SELECT count(*) FROM (SELECT author_id, body FROM {table} GROUP BY 1, 2 HAVING count(*) > 1) d
 """
@@ -127,7 +128,9 @@ async def endpoint(told: Told) -> AsyncIterator[str]:
 class Workers:
     """Processes of `simfeed worker`, one of which is killed now and then."""
 
-    def __init__(self, url: str, base_url: str, count: int, *, at_once: int, transport: str) -> None:
+    def __init__(
+        self, url: str, base_url: str, count: int, *, at_once: int, transport: str, point: tuple[str, int] | None = None
+    ) -> None:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
         self._env = {
             **kept,
@@ -137,7 +140,10 @@ class Workers:
             "MODEL_TRANSPORT": transport,
             "LOG_LEVEL": "error",
         }
-        self._command = [*SIMFEED, "worker", "--at-once", str(at_once)]
+        more = ["--at-once", str(at_once)]
+        self._command = [*SIMFEED, "worker", *more]
+        if point is not None:
+            self._command = [sys.executable, "-m", "tests.kill_points", point[0], str(point[1]), *more]
         self._count = count
         self.alive: list[asyncio.subprocess.Process] = []
 
@@ -148,7 +154,7 @@ class Workers:
         while len(self.alive) < self._count:
             null = asyncio.subprocess.DEVNULL
             self.alive.append(
-                await asyncio.create_subprocess_exec(*self._command, env=self._env, stdout=null, stderr=null)
+                await asyncio.create_subprocess_exec(*self._command, env=self._env, cwd=ROOT, stdout=null, stderr=null)
             )
 
     async def signal(self, one: asyncio.subprocess.Process, kind: signal.Signals) -> int:

@@ -1,11 +1,14 @@
 """What a log line says, and what it must not."""
 
 import json
+import time
+from datetime import datetime, tzinfo
 
 import pytest
 import structlog
 
-from app import logs
+from app import logs, main
+from app.db.engine import Database
 
 
 def test_an_exception_is_told_by_kind_and_place_without_its_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +35,24 @@ def test_what_looks_like_a_secret_is_taken_out(capsys: pytest.CaptureFixture[str
     assert json.loads(told)["event"] == "hello"
     for secret in ("abc", "hush", "sk-a"):
         assert secret not in told
+
+
+@pytest.mark.parametrize(("minutes", "warned"), [(0, False), (10, True), (-10, True)])
+async def test_p8_a_clock_that_differs_from_the_databases_is_told_at_start(
+    database: Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    *,
+    warned: bool,
+) -> None:
+    class Off(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Off":
+            return cls.fromtimestamp(time.time() + minutes * 60, tz)
+
+    logs.configure("info")
+    monkeypatch.setattr(main, "datetime", Off)
+    monkeypatch.setattr(main, "log", structlog.get_logger())
+    await main.check_clock(database)
+    assert ("clock differs" in capsys.readouterr().err) is warned

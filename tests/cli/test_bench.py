@@ -71,9 +71,6 @@ def check_nothing_left(temporary: Path) -> None:
     assert list(temporary.glob("simfeed-*")) == []
 
 
-SMALL = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--concurrency", "4")
-
-
 def check_costs(row: dict[str, Any]) -> None:
     assert 1 < row["steps_per_second"] < 100_000
     assert 0.05 < row["ours_ms"] < 500
@@ -81,52 +78,52 @@ def check_costs(row: dict[str, Any]) -> None:
     assert 20 < row["peak_mb"] < 2_000
 
 
-def test_turns(temporary: Path) -> None:
-    found = bench(temporary, "turns", *SMALL, "--growth-cycles", "4", "--slow-personas", "0")
-    assert found["sound"]
-    rows = {(row["over"], row["name"]): row for row in found["configurations"]}
-    sized = [rows[over, "4 personas"] for over in ("http", "raw", "inprocess")]
-    for row in sized:
+def check_sizes(rows: dict[str, dict[str, Any]]) -> None:
+    for row in rows.values():
         check_costs(row)
         assert 0 < row["steps"] <= 4 * 12
         assert row["checks"]["open_turns"] == row["checks"]["failed_turns"] == 0
         assert row["requests_counted"] == row["requests_rebuilt_exactly"] > 0
         assert 300 < row["first_call_tokens"] < 5_000
         assert row["first_call_tokens"] < row["tokens_a_call"] < row["tokens_an_action"]
-    for row in sized[:2]:
-        assert (row["turns"], row["steps"]) == (4, 24)
-        assert row["checks"]["actions_made"] >= 4
-    assert rows["http", "fresh world of 12"]["turns"] == 12
+    for over in ("http", "raw"):
+        assert (rows[over]["turns"], rows[over]["steps"]) == (4, 24)
+        assert rows[over]["checks"]["actions_made"] >= 4
+
+
+def check_slow(flow: dict[str, Any], thousand: dict[str, Any]) -> None:
+    for row, latency in ((flow, 0.2), (thousand, 0.1)):
+        check_costs(row)
+        assert (row["over"], row["turns"], row["steps"], row["checks"]["calls"]) == ("raw", 2, 20, 20)
+        assert 10 <= row["actions"] <= 20
+        assert row["seconds"] > 10 * latency
+        assert row["actions_per_second"] == pytest.approx(row["actions"] / row["seconds"])
+
+
+def test_turns(temporary: Path) -> None:
+    sizes = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--concurrency", "4")
+    found = bench(temporary, "turns", *sizes, "--growth-cycles", "4", "--slow-personas", "2", "--profile")
+    assert found["sound"]
+    rows = found["configurations"]
+    check_sizes({row["over"]: row for row in rows if row["kind"] == "sized"})
+    (fresh, growth, flow, thousand) = (row for row in rows if row["kind"] != "sized")
+    assert (fresh["name"], fresh["turns"]) == ("fresh world of 12", 12)
+    assert growth["cycles"] == found["growth"]["cycles"] == 4
+    check_slow(flow, thousand)
     assert [(floor["over"], floor["steps"]) for floor in found["floors"]] == [("http", 24), ("raw", 24)]
     assert all(floor["ours_ms"] > 0 for floor in found["floors"])
-    assert (found["growth"]["cycles"], found["growth"]["over"]) == (4, "raw")
-    assert found["profiles"] == []
+    assert [profile["over"] for profile in found["profiles"]] == ["http", "raw"]
+    for seen in found["profiles"]:
+        assert seen["ours_ms"] > 0
+        assert sum(seen["layers"].values()) == pytest.approx(1) or not seen["samples"]
     assert len(found["targets"]) == 8
     check_nothing_left(temporary)
 
 
-def test_turns_with_a_slow_model_and_a_profile(temporary: Path) -> None:
-    sizes = ("--growth-cycles", "0", "--slow-personas", "2", "--over", "raw")
-    found = bench(temporary, "turns", *SMALL, *sizes, "--profile")
-    assert found["sound"]
-    rows = {row["kind"]: row for row in found["configurations"]}
-    for row in (rows["flow"], rows["thousand"]):
-        check_costs(row)
-        assert (row["turns"], row["steps"]) == (2, 20)
-        assert row["checks"]["calls"] == 20
-        assert 10 <= row["actions"] <= 20
-    assert rows["flow"]["seconds"] > 10 * 0.2
-    assert rows["thousand"]["seconds"] > 10 * 0.1
-    assert 1 < rows["flow"]["actions_per_second"] < 5 * 4
-    (profile,) = found["profiles"]
-    assert profile["over"] == "raw"
-    assert profile["ours_ms"] > 0
-    assert sum(profile["layers"].values()) == pytest.approx(1, abs=0.01) or not profile["samples"]
-    check_nothing_left(temporary)
-
-
-def test_feed(temporary: Path) -> None:
-    found = bench(temporary, "feed", "--posts", "300", "--likes", "600", "--requests", "20")
+async def test_feed_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
+    sizes = ("--posts", "300", "--likes", "600", "--requests", "20")
+    found = bench(temporary, "feed", *sizes, DATABASE_URL=server_url)
+    assert found["machine"]["server"] == "PostgreSQL of DATABASE_URL"
     assert found["errors"] == 0
     assert found["world"]["posts"] == 300
     assert found["world"]["likes"] == 600
@@ -145,15 +142,6 @@ def test_feed(temporary: Path) -> None:
             assert 1 < timing["a_second"] < 1_000_000
             assert 0 < timing["p50_ms"] <= timing["p99_ms"] < 30_000
         assert row["http_to_sql"] > 0
-    check_nothing_left(temporary)
-
-
-async def test_leaves_nothing_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
-    found = bench(temporary, "turns", *SMALL, "--growth-cycles", "0", "--over", "inprocess", DATABASE_URL=server_url)
-    assert found["sound"]
-    assert found["growth"] is None
-    assert found["floors"] == []
-    assert found["machine"]["server"] == "PostgreSQL of DATABASE_URL"
     connection = await asyncpg.connect(server_url)
     try:
         left = await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'simfeed_bench_%'")

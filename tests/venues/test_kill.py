@@ -14,6 +14,7 @@ from tests import kill_loop, restart_loop
 from tests.conftest import run_sql
 from tests.faults.own import own_server
 from tests.kill_loop import Told, Workers, count, endpoint, fill
+from tests.kill_points import POINTS
 
 
 async def opened(database: Database, base_url: str) -> int:
@@ -55,6 +56,34 @@ async def test_p1_control_the_count_sees_what_is_lost_and_what_is_doubled(url: s
     after = await count(database, Told(posts={one, two}), 0, 0, 0)
     assert (after.lost, after.doubled) == (1, 1)
     assert after.drifted > 0
+
+
+QUICK = ("before_commit", "after_commit", "before_settle")
+
+
+@pytest.mark.parametrize(
+    "point", [point if point in QUICK else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
+)
+async def test_p1_a_worker_that_dies_at_a_point_loses_nothing_and_doubles_nothing(
+    url: str, database: Database, point: str
+) -> None:
+    at_once, told = 6, Told()
+    await fill(url, at_once)
+    async with endpoint(told) as base_url:
+        run_id = await opened(database, base_url)
+        times = 1 if point in ("after_claim", "before_settle") else 13
+        dying = Workers(url, base_url, 1, at_once=at_once, transport="raw", point=(point, times))
+        await dying.start()
+        assert await dying.alive[0].wait() == -signal.SIGKILL
+        stored = await database.fetchval("SELECT count(*) FROM calls")
+        assert (stored == 0) is (point == "after_claim")
+        heir = Workers(url, base_url, 1, at_once=at_once, transport="raw")
+        await heir.start()
+        await until(database, f"SELECT state = 'completed' FROM runs WHERE id = {run_id}")
+        assert await heir.stop() == [0]
+    found = await count(database, told, 1, 1, 0)
+    assert (found.lost, found.doubled, found.drifted, found.open_turns) == (0, 0, 0, 0)
+    assert found.repeated <= (0 if point in ("after_claim", "before_settle") else at_once)
 
 
 async def test_p5_a_worker_that_is_asked_to_end_finishes_its_steps(url: str, database: Database) -> None:
