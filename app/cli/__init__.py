@@ -6,6 +6,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from app import logs
 from app.cli import admin, bench, db, doctor, estimate, halt, models, personas, runs, up, worker
 from app.cli.common import EXIT_USAGE, err, exit_code
 from app.errors import AppError
@@ -44,6 +45,7 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Run the command line and exit with its code. SIGTERM, too, ends what was started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logs.configure("warning")
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -127,11 +127,17 @@ class Pulse:
         }
 
     async def _live(self) -> None:
+        lost = False
         while True:
             try:
                 await self.beat()
+                if lost:
+                    log.warning("the database is back")
+                lost = False
             except AWAY as error:
-                log.warning("no pulse", error=type(error).__name__)
+                if not lost:
+                    log.warning("the database is away", error=type(error).__name__)
+                lost = True
             self._beating.clear()
             try:
                 async with asyncio.timeout(BEAT_SECONDS):

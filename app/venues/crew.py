@@ -65,7 +65,7 @@ class Crew:
             try:
                 await self._look()
             except AWAY as error:
-                log.warning("no sweep", error=type(error).__name__)
+                log.debug("no sweep", error=type(error).__name__)
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._stopping.wait()

@@ -97,7 +97,7 @@ class PgQueue:
             try:
                 await self._take(play)
             except AWAY as error:
-                log.warning("the queue is away", error=type(error).__name__)
+                log.debug("the queue is away", error=type(error).__name__)
             if not self._stopping:
                 await asyncio.sleep(AWAY_SECONDS)
 

@@ -108,7 +108,7 @@ class Worker:
                     elif not tasks and not await self._open(run_id, ordinals):
                         break
                 except AWAY as error:
-                    log.warning("the database is away", run=run_id, error=type(error).__name__)
+                    log.debug("the database is away", run=run_id, error=type(error).__name__)
                 if tasks:
                     _, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=LOOK_SECONDS)
                 else:
@@ -120,7 +120,7 @@ class Worker:
         try:
             await self._settle(run_id)
         except AWAY as error:
-            log.warning("not settled yet", run=run_id, error=type(error).__name__)
+            log.debug("not settled yet", run=run_id, error=type(error).__name__)
 
     async def _prepared(self, prepare: Prepare, claims: list[Claim]) -> Play:
         """What plays these claims; they are given back if it can't be found out."""
@@ -195,7 +195,7 @@ class Worker:
         except NotAsked as refused:
             return await self._end(claim, "deferred", refused.status)
         except DATABASE_AWAY as error:
-            log.warning("turn given back: the database is away", turn=claim.turn_id, error=type(error).__name__)
+            log.debug("turn given back: the database is away", turn=claim.turn_id, error=type(error).__name__)
             await self._park([claim])
             return None, "parked"
         except Exception as error:
@@ -230,13 +230,13 @@ class Worker:
         try:
             await charge_lost(self.mind.database, [c.turn_id for c in claims], [c.epoch for c in claims])
         except AWAY as error:
-            log.warning("lost calls are not charged yet", turns=len(claims), error=type(error).__name__)
+            log.debug("lost calls are not charged yet", turns=len(claims), error=type(error).__name__)
 
     async def _try(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         try:
             return await self.mind.database.fetch(TURNS[statement], *arguments)
         except AWAY as error:
-            log.warning("left to the leases", statement=statement, error=type(error).__name__)
+            log.debug("left to the leases", statement=statement, error=type(error).__name__)
             return []
 
     async def _beat(self) -> None:

@@ -12,8 +12,12 @@ SEED = Path(__file__).parents[2] / "sql" / "seed" / "personas.json"
 SIMFEED = [".venv/bin/simfeed"] if Path(".venv/bin/simfeed").exists() else ["simfeed"]
 
 
+def environment(url: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "DATABASE_URL": url}
+
+
 def simfeed(url: str, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    given = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "DATABASE_URL": url, **env}
+    given = environment(url) | env
     return subprocess.run([*SIMFEED, *args], capture_output=True, text=True, env=given, input=stdin, timeout=120)
 
 
