@@ -48,8 +48,8 @@ async def test_what_does_not_exist_is_said_in_a_line(url: str) -> None:
         missing = simfeed(url, "runs", *words)
         assert missing.returncode == 2
         assert missing.stderr.count("\n") == 1
-    for words in (("stop", "0"), ("stop", "x"), ("resume", "1", "--budget-usd", "-1"), ("resume", str(2**70))):
-        assert simfeed(url, "runs", *words).returncode == 2
+    for bad in ("stop 0", "stop x", "resume 1 --budget-usd -1", f"resume {2**70}"):
+        assert simfeed(url, "runs", *bad.split()).returncode == 2
 
 
 async def test_a_summary_tells_how_far_the_estimate_was_off(database: Database, url: str) -> None:
