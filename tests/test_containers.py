@@ -222,6 +222,15 @@ def test_the_cluster_refuses_to_start_without_a_secret(missing: str) -> None:
     assert "bin/run_cluster.sh" in result.stderr
 
 
+def test_workers_are_the_app_without_its_port_and_come_when_asked_for() -> None:
+    services = cluster(COMPOSE_PROFILES="workers")["services"]
+    app, worker = services["app"], services["worker"]
+    assert worker["command"] == ["simfeed", "worker"]
+    for name in ("image", "environment", "networks", "depends_on", "read_only", "cap_drop", "security_opt", "tmpfs"):
+        assert worker[name] == app[name], name
+    assert "ports" not in worker
+
+
 def test_the_parts_of_the_cluster_start_in_order() -> None:
     services = cluster()["services"]
     assert set(services) == {"db", "migrate", "app"}
