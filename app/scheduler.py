@@ -3,13 +3,13 @@
 import asyncio
 from datetime import UTC, datetime
 
-import asyncpg
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from app.agent.turn import Mind
+from app.db.engine import TROUBLE
 from app.db.queries import load
 from app.errors import AppError
 from app.llm.gateway import endpoint
@@ -132,7 +132,7 @@ class Scheduler:
             try:
                 self._set(await stored_interval(self._mind, self._settings))
                 await self._begin_next()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, AppError):
+            except (*TROUBLE, AppError):
                 log.warning("interval not read; the last one stays")
 
     async def _begin_next(self) -> None:

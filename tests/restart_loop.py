@@ -16,12 +16,12 @@ from functools import partial
 from typing import TypeVar
 
 from app.db import migrate
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.errors import AppError
 from app.settings import load_settings
 from app.venues.feed import open_cycle
 from app.venues.run import open_mind
-from tests.faults.own import AWAY, OwnServer, own_server
+from tests.faults.own import OwnServer, own_server
 from tests.kill_loop import Outcome, Told, Workers, count, endpoint, fill
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ async def patiently(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await work()
-        except (*AWAY, AppError):
+        except (*TROUBLE, AppError):
             await asyncio.sleep(0.1)
 
 

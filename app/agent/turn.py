@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-import asyncpg
 import msgspec
 from pydantic import ValidationError
 
 from app import strict_json
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
 from app.agent import prompt
-from app.db.engine import Database
+from app.db.engine import AWAY, Database
 from app.ledger import transcript
 from app.ledger.budget import Account
 from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord, Superseded
@@ -28,16 +27,6 @@ SAME_IN_A_ROW = 3
 TRIES = 8
 ANSWER_MAX = 256
 """Actions a JSON answer may hold; one with more is none."""
-
-AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
-"""What says that the database is away or too busy just now: a reading is then taken, a step committed again."""
 
 T = TypeVar("T")
 

@@ -26,6 +26,18 @@ WEB_TIMEOUTS = {
 """`jit` off and generic plans: compiling and planning cost more than any of our bounded statements."""
 
 RETRY = {"Retry-After": "2"}
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+"""What says that the database is away or too busy just now, and that the same will do later."""
+
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""Whatever may come of a statement."""
 
 
 def plain_url(url: str) -> str:

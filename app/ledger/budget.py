@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from app.db.engine import Database
+from app.db.engine import AWAY, Database
 from app.db.queries import load
 
 BUDGETS = load("budgets")
@@ -21,14 +21,6 @@ WARN_AT = 0.8
 USD_MOST = 100_000.0
 """US dollars that one call may be said to cost; a larger price is a mistake."""
 
-AWAY = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
 BUSY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -10,16 +10,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import asyncpg
 import msgspec
 import structlog
 
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.db.queries import load
 
 PULSE = load("pulse")
 BEAT_SECONDS = 1.0
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 log = structlog.get_logger()
 
 
@@ -134,7 +132,7 @@ class Pulse:
                 if lost:
                     log.warning("the database is back")
                 lost = False
-            except AWAY as error:
+            except TROUBLE as error:
                 if not lost:
                     log.warning("the database is away", error=type(error).__name__)
                 lost = True
@@ -163,7 +161,7 @@ class Pulse:
             return
         try:
             await self.database.fetchval(PULSE["leave"], self.id)
-        except AWAY:
+        except TROUBLE:
             log.warning("left without a word")
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 import structlog
 
 from app.agent.turn import Mind
+from app.db.engine import TROUBLE
 from app.settings import Settings
 from app.venues import feed
 from app.venues.dispatch import Batch, PgQueue
 from app.venues.run import TURNS, hand_out
-from app.venues.worker import AWAY, DRAIN_SECONDS, Venue, Worker
+from app.venues.worker import DRAIN_SECONDS, Venue, Worker
 
 VENUES: Mapping[str, Venue] = {feed.VENUE: feed.prepare_run}
 SWEEP_SECONDS = 4.0
@@ -64,8 +65,10 @@ class Crew:
         while not self._stopping.is_set():
             try:
                 await self._look()
-            except AWAY as error:
+            except TROUBLE as error:
                 log.debug("no sweep", error=type(error).__name__)
+            except Exception:
+                log.exception("sweep failed")
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._stopping.wait()

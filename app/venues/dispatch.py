@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from pgqueuer import QueueManager
 
-from app.db.engine import Database, plain_url
+from app.db.engine import TROUBLE, Database, plain_url
 from app.db.queue import SETTINGS, queries
 
 TURNS_OF = "turns"
@@ -19,7 +19,6 @@ HEARTBEAT = timedelta(seconds=6)
 
 LOOK = timedelta(seconds=5)
 AWAY_SECONDS = 1.0
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 log = structlog.get_logger()
 
 
@@ -96,8 +95,12 @@ class PgQueue:
         while not self._stopping:
             try:
                 await self._take(play)
-            except AWAY as error:
+            except TROUBLE as error:
                 log.debug("the queue is away", error=type(error).__name__)
+            except (
+                Exception
+            ):  # the job boundary: a lost connection shows in many ways, and without the queue nobody plays
+                log.exception("the queue failed")
             if not self._stopping:
                 await asyncio.sleep(AWAY_SECONDS)
 

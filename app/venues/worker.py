@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 
-from app.agent.turn import AWAY as DATABASE_AWAY
 from app.agent.turn import Mind, NotAsked, Parked, State
+from app.db.engine import AWAY, TROUBLE
 from app.ledger.budget import BudgetExhausted, charge_lost
 from app.ledger.commit import Superseded
 from app.llm.model import Halted
@@ -18,7 +18,6 @@ from app.venues.run import LEASE_SECONDS, TURNS, settle_run
 LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 8.0
 EVERY = (0, 2**31 - 1)
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 log = structlog.get_logger()
 
 
@@ -107,7 +106,7 @@ class Worker:
                         tasks |= {self._begin(run_id, claim, play, on_end) for claim in claims}
                     elif not tasks and not await self._open(run_id, ordinals):
                         break
-                except AWAY as error:
+                except TROUBLE as error:
                     log.debug("the database is away", run=run_id, error=type(error).__name__)
                 if tasks:
                     _, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=LOOK_SECONDS)
@@ -119,7 +118,7 @@ class Worker:
             self._leave(run_id)
         try:
             await self._settle(run_id)
-        except AWAY as error:
+        except TROUBLE as error:
             log.debug("not settled yet", run=run_id, error=type(error).__name__)
 
     async def _prepared(self, prepare: Prepare, claims: list[Claim]) -> Play:
@@ -194,7 +193,7 @@ class Worker:
             return await self._out_of_budget(run_id, claim, spent)
         except NotAsked as refused:
             return await self._end(claim, "deferred", refused.status)
-        except DATABASE_AWAY as error:
+        except AWAY as error:
             log.debug("turn given back: the database is away", turn=claim.turn_id, error=type(error).__name__)
             await self._park([claim])
             return None, "parked"
@@ -229,13 +228,13 @@ class Worker:
             return
         try:
             await charge_lost(self.mind.database, [c.turn_id for c in claims], [c.epoch for c in claims])
-        except AWAY as error:
+        except TROUBLE as error:
             log.debug("lost calls are not charged yet", turns=len(claims), error=type(error).__name__)
 
     async def _try(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         try:
             return await self.mind.database.fetch(TURNS[statement], *arguments)
-        except AWAY as error:
+        except TROUBLE as error:
             log.debug("left to the leases", statement=statement, error=type(error).__name__)
             return []
 

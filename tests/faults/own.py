@@ -19,7 +19,7 @@ import httpx2
 
 from app.agent.turn import Mind
 from app.db import embedded, migrate
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.ledger.invariants import check
 from app.llm.model import Completion, Request
 from app.llm.scripted import ScriptedModel
@@ -27,7 +27,6 @@ from app.settings import Settings, load_settings
 from app.venues.feed import play_cycle
 from tests.conftest import run_sql, with_database
 
-AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 OPEN = ("queued", "running")
 SETTINGS = load_settings(max_concurrent_turns=8)
 KILL_ONE = """
@@ -147,12 +146,12 @@ async def played(mind: Mind, run_id: int, *, seconds: float = 60, settings: Sett
     mind.committer._lease_seconds = 2
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with suppress(*AWAY):
+        with suppress(*TROUBLE):
             await play_cycle(mind, settings, run_id)
             states = await turn_states(mind.database)
             if not states.keys() & set(OPEN):
                 return states
-        with suppress(*AWAY):
+        with suppress(*TROUBLE):
             await mind.database.fetch("UPDATE turns SET lease_until = now() WHERE state = 'running'")
         await asyncio.sleep(0.05)
     raise AssertionError(f"not over: {await turn_states(mind.database)}")

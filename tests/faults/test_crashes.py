@@ -7,12 +7,12 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.ledger.commit import Committer, Superseded
 from app.venues.feed import open_cycle
 from app.world.effects import NewPost
 from tests.conftest import a_mind
-from tests.faults.own import AWAY, SETTINGS, OwnServer, Slow, broken, opened, own_server, played, why_failed, world_of
+from tests.faults.own import SETTINGS, OwnServer, Slow, broken, opened, own_server, played, why_failed, world_of
 from tests.ledger.test_commit import step, turns_for
 from tests.venues.test_cycle import people
 
@@ -62,7 +62,7 @@ async def writes(database: Database, crashed: asyncio.Event) -> tuple[set[str], 
             tried.add(body := f"{persona}/{number}")
             try:
                 await committer.commit(step(persona, number, NewPost(body=body)))
-            except (*AWAY, Superseded):
+            except (*TROUBLE, Superseded):
                 return
             told.add(body)
             if crashed.is_set():
@@ -95,7 +95,7 @@ async def lost_by_a_crash(server: OwnServer) -> tuple[int, int, list[asyncpg.Rec
 
 async def again(database: Database, query: str) -> list[asyncpg.Record]:
     for _ in range(200):
-        with suppress(*AWAY):
+        with suppress(*TROUBLE):
             return await database.fetch(query)
         await asyncio.sleep(0.02)
     raise AssertionError("it does not come back")

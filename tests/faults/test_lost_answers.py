@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.agent import turn as turn_module
 from app.agent.turn import Turn
+from app.db.engine import AWAY
 from app.ledger.commit import Committer, Superseded
 from app.streams import stream
 from app.venues.feed import open_cycle
@@ -108,7 +108,7 @@ async def test_d14_control_without_the_fence_it_is_done_twice(own_url: str) -> N
         await turns_for(database, 1)
         proxy.lose = lambda sql: "INSERT INTO calls" in sql and proxy.lost == 0
         async with Committer(shaky, lease_seconds=20) as committer:
-            with pytest.raises(turn_module.AWAY):
+            with pytest.raises(AWAY):
                 await committer.commit(step(1, 0, NewPost(body="once")))
             await committer.commit(step(1, 1, NewPost(body="once")))
         assert await database.fetchval("SELECT count(*) FROM posts") == 2
@@ -120,7 +120,7 @@ async def test_d14_with_the_fence_it_is_superseded(own_url: str) -> None:
         proxy.lose = lambda sql: "INSERT INTO calls" in sql and proxy.lost == 0
         async with Committer(shaky, lease_seconds=20) as committer:
             record = step(1, 0, NewPost(body="once"))
-            with pytest.raises(turn_module.AWAY):
+            with pytest.raises(AWAY):
                 await committer.commit(record)
             with pytest.raises(Superseded):
                 await committer.commit(record)

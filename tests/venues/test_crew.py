@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from app.agent.turn import Mind
@@ -16,6 +17,7 @@ from app.llm.model import Completion, Halted, Request
 from app.llm.scripted import ScriptedModel
 from app.settings import Settings, load_settings
 from app.venues import crew as crew_module
+from app.venues import dispatch
 from app.venues.crew import Crew
 from app.venues.dispatch import PgQueue
 from app.venues.feed import open_cycle, play_cycle
@@ -113,6 +115,25 @@ async def test_control_without_the_sweep_it_waits_for_ever(database: Database, m
     async with working(database):
         await asyncio.sleep(1)
         assert await state(database, run_id) == "running"
+
+
+async def test_a_queue_that_fails_in_whatever_way_is_taken_up_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "AWAY_SECONDS", 0.05)
+    take, failures = PgQueue._take, [asyncpg.InternalClientError("cannot switch to state 12"), KeyError("ours")]
+
+    async def failing(queue: PgQueue, play: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await take(queue, play)
+
+    monkeypatch.setattr(PgQueue, "_take", failing)
+    await people(database, 4)
+    async with working(database):
+        run_id = await open_run(database)
+        await until(lambda: is_state(database, run_id, "completed"))
+    assert failures == []
 
 
 async def test_two_crews_share_a_run_and_play_each_turn_once(database: Database, url: str) -> None:

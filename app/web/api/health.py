@@ -2,9 +2,9 @@
 
 import asyncio
 
-import asyncpg
 from fastapi import APIRouter
 
+from app.db.engine import TROUBLE
 from app.db.queries import load
 from app.errors import Unavailable
 from app.web.api.schemas import Health, Ready, problems
@@ -32,7 +32,7 @@ async def readyz(house: TheHouse) -> Ready:
     try:
         async with asyncio.timeout(1.5):
             row = await house.database.fetchrow(INSTANCE["ready"])
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except TROUBLE as error:
         raise Unavailable(
             f"the database does not answer ({type(error).__name__})", headers={"Retry-After": "2"}
         ) from None
