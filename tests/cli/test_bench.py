@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from app.cli.bench import figures, load, place, profile, reads, stub
-from app.cli.bench.plan import Cycle
+from app.cli.bench.plan import Cycle, Plan
 from app.cli.bench.report import Verdict
 from app.settings import Settings
 
@@ -102,20 +102,17 @@ def check_slow(flow: dict[str, Any], thousand: dict[str, Any]) -> None:
 
 def test_turns(temporary: Path) -> None:
     sizes = ("--personas", "4", "--cycles", "1", "--min-steps", "1", "--concurrency", "4")
-    found = bench(temporary, "turns", *sizes, "--growth-cycles", "4", "--slow-personas", "2", "--profile")
+    found = bench(temporary, "turns", *sizes, "--growth-cycles", "0", "--slow-personas", "2")
     assert found["sound"]
     rows = found["configurations"]
     check_sizes({row["over"]: row for row in rows if row["kind"] == "sized"})
-    (fresh, growth, flow, thousand) = (row for row in rows if row["kind"] != "sized")
+    (fresh, flow, thousand) = (row for row in rows if row["kind"] != "sized")
     assert (fresh["name"], fresh["turns"]) == ("fresh world of 12", 12)
-    assert growth["cycles"] == found["growth"]["cycles"] == 4
     check_slow(flow, thousand)
     assert [(floor["over"], floor["steps"]) for floor in found["floors"]] == [("http", 24), ("raw", 24)]
     assert all(floor["ours_ms"] > 0 for floor in found["floors"])
-    assert [profile["over"] for profile in found["profiles"]] == ["http", "raw"]
-    for seen in found["profiles"]:
-        assert seen["ours_ms"] > 0
-        assert sum(seen["layers"].values()) == pytest.approx(1) or not seen["samples"]
+    assert found["growth"] is None
+    assert found["profiles"] == []
     assert len(found["targets"]) == 8
     check_nothing_left(temporary)
 
@@ -206,6 +203,14 @@ def test_the_stub_posts_where_nothing_was_shown() -> None:
 )
 def test_cpu_a_step(cycles: list[Cycle], expected: float | None) -> None:
     assert figures.cpu_ms(cycles) == (pytest.approx(expected) if expected else expected)
+
+
+def test_how_a_world_ages() -> None:
+    cycles = [Cycle(1, 10, 1.0, 0.01 * (n + 1), 0.0) for n in range(8)]
+    aged = figures.age(Plan("", 3, 8, 0, 1, over="raw"), cycles)
+    assert (aged["personas"], aged["cycles"], aged["over"]) == (3, 8, "raw")
+    assert aged["first_quarter_cpu_ms"] == pytest.approx(1.5)
+    assert aged["ratio"] == pytest.approx(5)
 
 
 def test_a_target_that_could_not_be_measured_is_not_called_reached() -> None:

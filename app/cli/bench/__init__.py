@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.bench import reads, steps
+from app.cli.bench.plan import Over
+from app.cli.bench.show import show
 from app.cli.common import EXIT_FAILED, Json, err, settings_for, show_json
 from app.errors import Invalid
 
@@ -34,35 +36,54 @@ def _numbers(text: str) -> list[int]:
 @app.command()
 def turns(
     personas: Annotated[str, typer.Option(help="How many, separated by commas; each is a world of its own.")] = (
-        "10,100,1000"
+        "10,100,1000,10000"
     ),
     cycles: Annotated[int, typer.Option(min=1, max=1000, help="Cycles of each world, after one to warm up.")] = 2,
-    min_steps: Annotated[int, typer.Option(min=1, help="Small worlds play on until they made so many steps.")] = 1500,
+    min_steps: Annotated[int, typer.Option(min=1, help="Small worlds play on until they made so many steps.")] = 3000,
     over: Annotated[
-        Literal["http", "inprocess", "both"],
-        typer.Option(help="The real client against a stub of a model's server, or the offline model."),
-    ] = "both",
+        Literal["http", "raw", "inprocess", "all"],
+        typer.Option(help="The vendor's client or the raw transport against a stub, or the offline model."),
+    ] = "all",
     latency_ms: Annotated[float, typer.Option(min=0, max=60_000, help="How long the stub thinks.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Turns under way at once.")] = 128,
     growth_cycles: Annotated[int, typer.Option(min=0, max=10_000, help="Cycles of the ageing world; 0: none.")] = 20,
+    slow_personas: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Personas of the worlds with a slow model; 0: none.")
+    ] = 1000,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, help="Rounds through the sizes; each one's cheapest counts.")
+    ] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where the CPU of a step goes.")] = False,
     json: Json = False,
 ) -> None:
     """\b
     Examples:
       simfeed bench turns
+      simfeed bench turns --over raw --growth-cycles 200 --profile
       simfeed bench turns --personas 100 --over http --latency-ms 200
       simfeed bench turns --json > turns.json
 
     Measure what a step costs: CPU of this program and of PostgreSQL, prompt tokens, memory; from few personas to many,
-    and over a world's life. Nothing leaves this machine.
+    over a world's life, and with a slow model. Nothing leaves this machine.
     """
-    chosen: list[steps.Over] = ["http", "inprocess"] if over == "both" else [over]
-    wanted = steps.Wanted(_numbers(personas), cycles, min_steps, chosen, latency_ms, concurrency, growth_cycles)
+    chosen: list[Over] = ["http", "raw", "inprocess"] if over == "all" else [over]
+    wanted = steps.Wanted(
+        _numbers(personas),
+        cycles,
+        min_steps,
+        chosen,
+        latency_ms,
+        concurrency,
+        growth_cycles,
+        slow_personas,
+        profile,
+        rounds,
+    )
     found = steps.measure(settings_for(None), wanted)
     if json:
         show_json(found)
     else:
-        steps.show(found)
+        show(found)
     if not found["sound"]:
         err.print("simfeed: the worlds that were played are not sound", markup=False)
         raise typer.Exit(EXIT_FAILED)

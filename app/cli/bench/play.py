@@ -5,9 +5,10 @@ go to standard output.
 """
 
 import asyncio
+import importlib
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -19,19 +20,23 @@ from app import logs
 from app.agent.turn import Mind
 from app.cli.bench import meter, tokens
 from app.cli.bench.meter import BENCH, Spent
-from app.cli.bench.plan import Cycle, Done, Plan, Said
+from app.cli.bench.plan import CALLS_A_TURN, Cycle, Done, Plan, Said
+from app.cli.bench.profile import Profile, sampled
 from app.cli.common import opened
 from app.cli.up import STARTERS
 from app.db.engine import Database
 from app.llm.model import read_reply
 from app.settings import Settings, load_settings
 from app.venues.feed import open_cycle, play_cycle
-from app.venues.run import TurnEnd, open_mind
+from app.venues.run import open_mind
+from app.venues.worker import TurnEnd
 from app.world import personas
 
 BATCH = 500
 EVERY = 50
 MODEL = "bench-stub"
+Ask = Callable[[int], Awaitable[bytes]]
+"""Sends one of the sampled requests and returns the reply."""
 
 
 def tell(said: Said) -> None:
@@ -43,6 +48,7 @@ def settings_of(plan: Plan) -> Settings:
     return load_settings(
         database_url=plan.url,
         simfeed_model=MODEL if plan.base_url else "scripted",
+        model_transport="raw" if plan.over == "raw" else "sdk",
         openai_base_url=plan.base_url or None,
         max_concurrent_turns=plan.concurrency,
     )
@@ -51,14 +57,15 @@ def settings_of(plan: Plan) -> Settings:
 async def move_in(database: Database, number: int) -> None:
     """The starters of the seed, then the same again and again under numbered names; all always awake."""
     entries = msgspec.json.decode(STARTERS.read_bytes())
-    specs = []
-    for n in range(number):
+
+    def spec(n: int) -> personas.PersonaSpec:
         entry = entries[n % len(entries)]
         name = entry["username"] if n < len(entries) else f"{entry['username'][:30]}_{n}"
-        specs.append(personas.PersonaSpec.model_validate({**entry, "username": name, "activity": 1.0}))
+        return personas.PersonaSpec.model_validate({**entry, "username": name, "activity": 1.0})
+
     async with database.connection() as connection:
         for begin in range(0, number, BATCH):
-            await personas.add(connection, specs[begin : begin + BATCH])
+            await personas.add(connection, [spec(n) for n in range(begin, min(number, begin + BATCH))])
 
 
 async def play(plan: Plan) -> Done:
@@ -69,12 +76,15 @@ async def play(plan: Plan) -> Done:
             postgres = await meter.postmaster(connection)
             with suppress(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(BENCH["checkpoint"])
-        cycles = await _cycles(plan, mind, settings, postgres)
+        cycles, seen = await _cycles(plan, mind, settings, postgres)
         peak = meter.peak_mb()
-        return Done(cycles, peak, await sound(database), await tokens.count(database))
+        prompts = await tokens.count(database) if plan.counts else tokens.Prompts("not counted")
+        return Done(cycles, peak, await sound(database), prompts, seen)
 
 
-async def _cycles(plan: Plan, mind: Mind, settings: Settings, postgres: int | None) -> list[Cycle]:
+async def _cycles(
+    plan: Plan, mind: Mind, settings: Settings, postgres: int | None
+) -> tuple[list[Cycle], Profile | None]:
     played = 0
 
     def on_end(_: TurnEnd) -> None:
@@ -86,11 +96,12 @@ async def _cycles(plan: Plan, mind: Mind, settings: Settings, postgres: int | No
     if plan.warm_up:
         await cycle(mind, settings, 0, on_end, postgres)
     cycles: list[Cycle] = []
-    while len(cycles) < plan.cycles or sum(c.steps for c in cycles) < plan.min_steps:
-        cycles.append(await cycle(mind, settings, len(cycles) + 1, on_end, postgres))
-        if not cycles[-1].steps:
-            break
-    return cycles
+    with sampled(on=plan.profile) as seen:
+        while len(cycles) < plan.cycles or sum(c.steps for c in cycles) < plan.min_steps:
+            cycles.append(await cycle(mind, settings, len(cycles) + 1, on_end, postgres))
+            if not cycles[-1].steps:
+                break
+    return cycles, seen[0] if seen else None
 
 
 async def cycle(
@@ -130,20 +141,13 @@ async def floor(plan: Plan) -> Done:
     pool = await asyncpg.create_pool(plan.url, min_size=10, max_size=10)
     await pool.execute(BENCH["floor_table"])
     left = iter(range(plan.min_steps))
-    connector = aiohttp.TCPConnector(limit=plan.concurrency)
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer none"}
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as client:
+    async with (_bare_aiohttp if plan.over == "raw" else _bare_sdk)(plan, bodies) as ask:
 
         async def work() -> None:
             for n in left:
-                body = bodies[n % len(bodies)]
-                async with client.post(f"{plan.base_url}/chat/completions", data=body) as answer:
-                    raw = await answer.read()
-                choice: Any = msgspec.json.decode(raw)["choices"][0]
-                read_reply("ok", msgspec.json.encode(choice["message"]))
-                await pool.execute(BENCH["floor_step"], lasts[n % len(lasts)], raw)
-                if n % (EVERY * 6) == 0:
-                    tell(Said(turns=n // 6))
+                await pool.execute(BENCH["floor_step"], lasts[n % len(lasts)], await ask(n % len(bodies)))
+                if n % (EVERY * CALLS_A_TURN) == 0:
+                    tell(Said(turns=n // CALLS_A_TURN))
 
         async with pool.acquire() as connection:
             postgres = await meter.postmaster(connection)
@@ -152,7 +156,39 @@ async def floor(plan: Plan) -> Done:
         spent = meter.spent(postgres).since(before)
     peak = meter.peak_mb()
     await pool.close()
-    return Done([measured(plan.min_steps // 6, plan.min_steps, spent)], peak, {}, tokens.Prompts("the same requests"))
+    turns = plan.min_steps // CALLS_A_TURN
+    return Done([measured(turns, plan.min_steps, spent)], peak, {}, tokens.Prompts("the same requests"))
+
+
+@asynccontextmanager
+async def _bare_aiohttp(plan: Plan, bodies: list[bytes]) -> AsyncIterator[Ask]:
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer none"}
+    connector = aiohttp.TCPConnector(limit=plan.concurrency)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as client:
+
+        async def ask(n: int) -> bytes:
+            async with client.post(f"{plan.base_url}/chat/completions", data=bodies[n]) as answer:
+                raw = await answer.read()
+            choice: Any = msgspec.json.decode(raw)["choices"][0]
+            read_reply("ok", msgspec.json.encode(choice["message"]))
+            return raw
+
+        yield ask
+
+
+@asynccontextmanager
+async def _bare_sdk(plan: Plan, bodies: list[bytes]) -> AsyncIterator[Ask]:
+    """The vendor's client as its manual shows it, over the same HTTP library as ours."""
+    openai: Any = importlib.import_module("openai")  # half a second that no other configuration need wait for
+    http_client = openai.DefaultAioHttpClient()
+    async with openai.AsyncOpenAI(base_url=plan.base_url, api_key="none", http_client=http_client) as client:
+        asked: list[dict[str, Any]] = [msgspec.json.decode(body) for body in bodies]
+
+        async def ask(n: int) -> bytes:
+            reply: Any = await client.chat.completions.create(**asked[n])
+            return bytes(reply.model_dump_json().encode())
+
+        yield ask
 
 
 def main() -> None:

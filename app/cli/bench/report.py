@@ -9,16 +9,24 @@ from app.cli.common import table
 
 
 class Verdict(msgspec.Struct):
-    """One figure beside its target. `reached` is None when it could not be measured."""
+    """One figure beside its target: the `most` or the `least` it may be. `reached` is None when it was not measured."""
 
     what: str
     figure: float | None
-    most: float
+    most: float | None = None
     unit: str = ""
+    least: float | None = None
 
     @property
     def reached(self) -> bool | None:
-        return None if self.figure is None else self.figure <= self.most
+        if self.figure is None:
+            return None
+        return (self.most is None or self.figure <= self.most) and (self.least is None or self.figure >= self.least)
+
+    @property
+    def target(self) -> str:
+        bounds = (("≤", self.most), ("≥", self.least))
+        return " and ".join(f"{sign} {bound:,g} {self.unit}".strip() for sign, bound in bounds if bound is not None)
 
     def plain(self) -> dict[str, object]:
         return {**msgspec.structs.asdict(self), "reached": self.reached}
@@ -44,7 +52,6 @@ def machine() -> dict[str, object]:
 def show_verdicts(verdicts: list[Verdict]) -> None:
     words = {True: "reached", False: "MISSED", None: "not measured"}
     rows: list[tuple[object, ...]] = [
-        (v.what, f"{number(v.figure)} {v.unit}".strip(), f"≤ {v.most:,g} {v.unit}".strip(), words[v.reached])
-        for v in verdicts
+        (v.what, f"{number(v.figure)} {v.unit}".strip(), v.target, words[v.reached]) for v in verdicts
     ]
     table("Targets", "figure", "measured", "target", "", rows=rows, empty="")

@@ -3,25 +3,25 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.cli.bench import place, report
-from app.cli.bench.plan import Cycle, Done, Plan, Said
-from app.cli.bench.report import Verdict, ratio
-from app.cli.common import err, out, table
+from app.cli.bench.figures import Kind, Measured, age, cheapest, figures, usual, verdicts
+from app.cli.bench.plan import CALLS_A_TURN, Done, Over, Plan, Said
+from app.cli.common import err
 from app.errors import AppError
 from app.settings import Settings
 
-Over = Literal["http", "inprocess"]
 FRESH = 12
-CALLS_A_TURN = 6
-FAULTS = (
-    "open_turns", "failed_turns", "turns_whose_steps_differ", "wrong_post_counts", "posts_without_counts",
-    "wrong_persona_counts",
-)  # fmt: skip
+LARGE = 10_000
+"""From so many personas on one cycle is enough, and nothing need be warmed up; in process it would tell nothing new."""
+
+FLOOR_STEPS = 3_000
+SLOW_ACTIONS = 10
+"""Actions of a turn with a slow model: as many as a turn may have, so that no call is spent on ending it."""
 
 
 class Failed(AppError):
@@ -40,66 +40,9 @@ class Wanted(msgspec.Struct):
     latency_ms: float
     concurrency: int
     growth_cycles: int
-
-
-class Measured(msgspec.Struct):
-    """One configuration's figures. CPU in milliseconds a step; tokens as sent."""
-
-    name: str
-    over: str
-    personas: int
-    cycles: int
-    turns: int
-    steps: int
-    steps_per_second: float
-    ours_ms: float
-    postgres_ms: float | None
-    cpu_ms: float | None
-    peak_mb: float
-    first_call_tokens: float | None
-    tokens_a_call: float | None
-    tokens_an_action: float | None
-    tokens_counted: str
-    requests_counted: int
-    requests_rebuilt_exactly: int
-    sound: bool
-    checks: dict[str, int]
-
-
-def cpu_ms(cycles: list[Cycle]) -> float | None:
-    """CPU a step, of ours and PostgreSQL's together."""
-    steps = sum(c.steps for c in cycles)
-    spent = [None if c.postgres is None else c.ours + c.postgres for c in cycles]
-    if not steps or None in spent:
-        return None
-    return sum(s for s in spent if s is not None) / steps * 1000
-
-
-def figures(name: str, over: str, plan: Plan, done: Done) -> Measured:
-    cycles = done.cycles
-    steps = sum(c.steps for c in cycles) or 1
-    postgres = [c.postgres for c in cycles if c.postgres is not None]
-    return Measured(
-        name,
-        over,
-        plan.personas,
-        len(cycles),
-        sum(c.turns for c in cycles),
-        sum(c.steps for c in cycles),
-        steps / (sum(c.seconds for c in cycles) or 1),
-        sum(c.ours for c in cycles) / steps * 1000,
-        sum(postgres) / steps * 1000 if len(postgres) == len(cycles) else None,
-        cpu_ms(cycles),
-        done.peak_mb,
-        done.prompts.first_call,
-        done.prompts.a_call,
-        done.prompts.an_action,
-        done.prompts.how,
-        done.prompts.calls,
-        done.prompts.rebuilt_exactly,
-        not any(done.sound.get(fault, 0) for fault in FAULTS),
-        done.sound,
-    )
+    slow_personas: int
+    profile: bool
+    rounds: int = 1
 
 
 def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
@@ -117,17 +60,19 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         "machine": {**machine, "server": server.label},
         "asked": msgspec.to_builtins(wanted),
         "configurations": [msgspec.to_builtins(row) for row in rows],
-        "floor": msgspec.to_builtins(bench.floor) if bench.floor else None,
+        "floors": [msgspec.to_builtins(row) for row in bench.floors],
         "growth": bench.growth,
-        "sound": all(row.sound for row in rows),
-        "targets": [v.plain() for v in verdicts(rows, bench.growth)],
+        "profiles": bench.profiles,
+        "sound": all(row.sound for row in rows) and not bench.unsound,
+        "targets": [v.plain() for v in verdicts(rows, bench.growth, wanted.concurrency)],
     }
 
 
 @contextmanager
-def stub(latency_ms: float) -> Iterator[str]:
+def stub(latency_ms: float, actions: int = CALLS_A_TURN - 1) -> Iterator[str]:
     """The stand-in for a model's server; its address."""
-    with place.process("stub", place.environment(BENCH_LATENCY_SECONDS=str(latency_ms / 1000))) as child:
+    env = place.environment(BENCH_LATENCY_SECONDS=str(latency_ms / 1000), BENCH_ACTIONS=str(actions))
+    with place.process("stub", env) as child:
         yield f"http://127.0.0.1:{place.first_line(child, 'the stub of a model server')}/v1"
 
 
@@ -139,67 +84,117 @@ class Bench:
         self.base_url = base_url
         self.bar = bar
         self.wanted = wanted
-        self.floor: Measured | None = None
+        self.lean: Over = "raw" if "raw" in wanted.over else wanted.over[0]
+        self.floors: list[Measured] = []
         self.growth: dict[str, Any] | None = None
+        self.profiles: list[dict[str, Any]] = []
+        self.unsound = 0
 
     def all(self) -> list[Measured]:
         wanted = self.wanted
-        rows = []
-        for over in wanted.over:
-            rows += [self._sized(over, n, with_floor=n == max(wanted.personas)) for n in sorted(wanted.personas)]
-        first = wanted.over[0]
-        rows.append(
-            self._run(f"fresh world of {FRESH}", first, Plan("", FRESH, 1, 0, wanted.concurrency, warm_up=False))
-        )
+        rounds = [
+            [self._sized(over, n) for over in wanted.over for n in self._sizes(over)] for _ in range(wanted.rounds)
+        ]
+        rows = [cheapest(row) for row in zip(*rounds, strict=True)]
+        fresh = self._plan(wanted.over[0], FRESH, cycles=1, warm_up=False)
+        rows.append(self._run(f"fresh world of {FRESH}", "fresh", fresh))
         if wanted.growth_cycles:
-            rows.append(self._grow(first, min(100, max(wanted.personas)), wanted.growth_cycles))
+            rows.append(self._grow(min(100, max(wanted.personas)), wanted.growth_cycles))
+        if wanted.slow_personas and self.lean != "inprocess":
+            rows += self._slow(wanted.slow_personas)
+        if wanted.profile:
+            over_wire = [over for over in wanted.over if over != "inprocess"]
+            self.profiles = [self._profile(over, usual(self._sizes(over))) for over in over_wire or wanted.over]
         return rows
 
-    def _sized(self, over: Over, personas: int, *, with_floor: bool) -> Measured:
-        wanted = self.wanted
-        plan = Plan("", personas, wanted.cycles, wanted.min_steps, wanted.concurrency)
+    def _sizes(self, over: Over) -> list[int]:
+        sizes = self.wanted.personas
+        small = [n for n in sizes if n < LARGE]
+        return small if over == "inprocess" and small and len(self.wanted.over) > 1 else sizes
+
+    def _plan(self, over: Over, personas: int, *, cycles: int, min_steps: int = 0, warm_up: bool = True) -> Plan:
+        base_url = "" if over == "inprocess" else self.base_url
+        concurrency = self.wanted.concurrency
+        return Plan("", personas, cycles, min_steps, concurrency, over=over, base_url=base_url, warm_up=warm_up)
+
+    def _usual_plan(self, over: Over, personas: int) -> Plan:
+        if personas >= LARGE:
+            return self._plan(over, personas, cycles=1, warm_up=False)
+        return self._plan(over, personas, cycles=self.wanted.cycles, min_steps=self.wanted.min_steps)
+
+    def _sized(self, over: Over, personas: int) -> Measured:
+        plan = self._usual_plan(over, personas)
         with ExitStack() as stack:
-            row = self._run(f"{personas:,} personas", over, plan, stack)
-            if over == "http" and with_floor and row.sound:
-                bare = Plan("", personas, 0, row.steps, wanted.concurrency, sample_url=plan.url)
-                self.floor = self._run("bare floor", "http", bare)
+            row = self._run(f"{personas:,} personas", "sized", plan, stack)
+            if over != "inprocess" and personas == usual(self._sizes(over)) and row.sound:
+                bare = self._plan(over, personas, cycles=0, min_steps=min(FLOOR_STEPS, row.steps), warm_up=False)
+                bare.sample_url = plan.url
+                self._floor(self._run("bare floor", "floor", bare))
         return row
 
-    def _grow(self, over: Over, personas: int, cycles: int) -> Measured:
+    def _floor(self, found: Measured) -> None:
+        earlier = [floor for floor in self.floors if floor.over == found.over]
+        self.floors = [floor for floor in self.floors if floor.over != found.over] + [cheapest([*earlier, found])]
+
+    def _grow(self, personas: int, cycles: int) -> Measured:
         name = f"{cycles} cycles of {personas}"
-        plan = Plan("", personas, cycles, 0, self.wanted.concurrency)
-        done = self._done(name, over, plan)
-        quarter = max(1, len(done.cycles) // 4)
-        first, last = cpu_ms(done.cycles[:quarter]), cpu_ms(done.cycles[-quarter:])
-        each = [cpu_ms([c]) for c in done.cycles]
-        self.growth = {
-            "personas": personas, "cycles": len(done.cycles), "over": over, "first_quarter_cpu_ms": first,
-            "last_quarter_cpu_ms": last, "ratio": ratio(last, first), "cpu_ms_by_cycle": each,
-        }  # fmt: skip
-        return figures(name, over, plan, done)
+        plan = self._plan(self.lean, personas, cycles=cycles)
+        done = self._done(name, plan)
+        self.growth = age(plan, done.cycles)
+        return figures(name, "growth", plan, done)
 
-    def _run(self, name: str, over: Over, plan: Plan, stack: ExitStack | None = None) -> Measured:
-        return figures(name, over, plan, self._done(name, over, plan, stack))
+    def _slow(self, personas: int) -> list[Measured]:
+        """As many calls in flight as a slow model allows, from the first call to the last."""
+        flow = f"200 ms model, {self.wanted.concurrency} in flight"
+        thousand = f"{personas:,} personas × {SLOW_ACTIONS} actions, 100 ms model"
+        configurations: list[tuple[str, Kind, float]] = [(flow, "flow", 200), (thousand, "thousand", 100)]
+        rows = []
+        for name, kind, latency_ms in configurations:
+            plan = self._plan(self.lean, personas, cycles=1, warm_up=False)
+            plan.calls_a_turn, plan.counts = SLOW_ACTIONS, False
+            with stub(latency_ms, SLOW_ACTIONS) as plan.base_url:
+                rows.append(self._run(name, kind, plan))
+        return rows
 
-    def _done(self, name: str, over: Over, plan: Plan, stack: ExitStack | None = None) -> Done:
+    def _profile(self, over: Over, personas: int) -> dict[str, Any]:
+        """Where the CPU goes, in a run of its own, so that sampling is in no other figure."""
+        name = f"profile of {personas:,} personas"
+        plan = self._usual_plan(over, personas)
+        plan.profile, plan.counts = True, False
+        done = self._done(name, plan)
+        row = figures(name, "sized", plan, done)
+        return {
+            "over": over,
+            "personas": personas,
+            "ours_ms": row.ours_ms,
+            "postgres_ms": row.postgres_ms,
+            **(msgspec.to_builtins(done.profile) if done.profile else {}),
+        }
+
+    def _run(self, name: str, kind: Kind, plan: Plan, stack: ExitStack | None = None) -> Measured:
+        row = figures(name, kind, plan, self._done(name, plan, stack))
+        self.unsound += not row.sound
+        return row
+
+    def _done(self, name: str, plan: Plan, stack: ExitStack | None = None) -> Done:
         """Play a plan in a fresh database, which is kept until `stack` closes, if one is given."""
-        with ExitStack() as own:
-            plan.url = (stack or own).enter_context(self.server.database())
-            plan.base_url = self.base_url if over == "http" else ""
-            return self._play(f"{over}, {name}", plan)
-
-    def _play(self, title: str, plan: Plan) -> Done:
+        title = f"{plan.over}, {name}"
         if not err.is_terminal:
             err.print(f"measuring {title}", markup=False)
-        steps = max(plan.min_steps, plan.cycles * plan.personas * CALLS_A_TURN)
-        turns = steps // CALLS_A_TURN + plan.personas * plan.warm_up * (not plan.sample_url)
+        with ExitStack() as own:
+            child = own.enter_context(place.process("play"))  # gets ready while the database does
+            plan.url = (stack or own).enter_context(self.server.database())
+            return self._played(title, plan, child)
+
+    def _played(self, title: str, plan: Plan, child: "subprocess.Popen[bytes]") -> Done:
+        steps = max(plan.min_steps, plan.cycles * plan.personas * plan.calls_a_turn)
+        turns = steps // plan.calls_a_turn + plan.personas * plan.warm_up
         task = self.bar.add_task(title, total=turns)
-        with place.process("play") as child:
-            for said in lines(child, plan):
-                self.bar.update(task, completed=said.turns)
-                if said.done is not None:
-                    self.bar.update(task, completed=turns, total=turns)
-                    return said.done
+        for said in lines(child, plan):
+            self.bar.update(task, completed=said.turns)
+            if said.done is not None:
+                self.bar.update(task, completed=turns, total=turns)
+                return said.done
         raise Failed(f"{title}: the measuring process ended without a result; the lines above say why")
 
 
@@ -210,75 +205,3 @@ def lines(child: "subprocess.Popen[bytes]", plan: Plan) -> Iterator[Said]:
     child.stdin.flush()
     for line in child.stdout:
         yield msgspec.json.decode(line, type=Said)
-
-
-def verdicts(rows: list[Measured], growth: dict[str, Any] | None) -> list[Verdict]:
-    """What the project promises itself, beside what was measured."""
-    over = rows[0].over
-    sized = sorted((r for r in rows if r.over == over and r.name.endswith("personas")), key=lambda r: r.personas)
-    costs = [r.cpu_ms for r in sized if r.cpu_ms is not None]
-    fresh = next(r for r in rows if r.name.startswith("fresh"))
-    label = "over HTTP" if over == "http" else "in process"
-    few, many = sized[0], sized[-1]
-    return [
-        Verdict(f"CPU a step {label}, with PostgreSQL, at worst", max(costs, default=None), 4, "ms"),
-        Verdict(f"CPU a step, {many.personas:,} to {few.personas:,} personas", ratio(many.cpu_ms, few.cpu_ms), 1.3),
-        Verdict("CPU a step, last to first quarter of a world's life", growth["ratio"] if growth else None, 1.3),
-        Verdict("peak memory, at worst", max(r.peak_mb for r in rows), 250, "MB"),
-        Verdict(f"prompt of the first call, fresh world of {FRESH}", fresh.first_call_tokens, 900, "tokens"),
-        Verdict(f"prompt of a call on average, {many.personas:,} personas", many.tokens_a_call, 1_800, "tokens"),
-    ]
-
-
-def show(found: dict[str, Any]) -> None:
-    n = report.number
-    every = [*found["configurations"], *([found["floor"]] if found["floor"] else [])]
-    costs: list[tuple[object, ...]] = [
-        (
-            f"{r['over']}: {r['name']}", f"{r['turns']:,}", f"{r['steps']:,}", n(r["steps_per_second"], 0),
-            n(r["ours_ms"]), n(r["postgres_ms"]), n(r["cpu_ms"]), n(r["peak_mb"], 0),
-        )
-        for r in every
-    ]  # fmt: skip
-    prompts: list[tuple[object, ...]] = [
-        (
-            f"{r['over']}: {r['name']}",
-            n(r["first_call_tokens"], 0),
-            n(r["tokens_a_call"], 0),
-            n(r["tokens_an_action"], 0),
-        )
-        for r in found["configurations"]
-    ]
-    table(
-        "A step is one model call with its actions, committed. CPU-ms a step", "what", "turns", "steps", "steps/s",
-        "ours", "database", "both", "MB", rows=costs, empty="",
-    )  # fmt: skip
-    first = found["configurations"][0]
-    exact = f"{first['requests_rebuilt_exactly']} of {first['requests_counted']} rebuilt to the byte"
-    table(
-        f"Prompt tokens ({first['tokens_counted']}; {exact})",
-        "what",
-        "first call",
-        "a call",
-        "an action",
-        rows=prompts,
-        empty="",
-    )
-    _show_floor(found)
-    report.show_verdicts([Verdict(**{k: v for k, v in t.items() if k != "reached"}) for t in found["targets"]])
-    out.print(
-        "Every turn came to its end and every counter equals its recount."
-        if found["sound"]
-        else "NOT SOUND: turns are open or failed, or counters differ from a recount; --json says which.",
-        markup=False,
-    )
-
-
-def _show_floor(found: dict[str, Any]) -> None:
-    floor = found["floor"]
-    if not floor:
-        return
-    most = max((r for r in found["configurations"] if r["over"] == "http"), key=lambda r: r["personas"])
-    times = ratio(most["cpu_ms"], floor["cpu_ms"])
-    sentence = "a bare aiohttp client and one asyncpg insert a step, the same requests, the same stub"
-    out.print(f"Floor: {sentence}; ours takes {report.number(times)} times its CPU.", markup=False)

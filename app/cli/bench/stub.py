@@ -1,8 +1,8 @@
 """A stand-in for a model's server, in a process of its own so that its CPU is not ours: `python -m app.cli.bench.stub`.
 
 Raw HTTP/1.1 over keep-alive. It answers each chat-completion request with the next call of a fixed turn: look, post,
-like, comment, follow, end. Which one that is follows from the request alone: from how often the assistant spoke in it.
-It ends when its standard input does.
+like, comment, follow, again from the start until there were BENCH_ACTIONS of them, end. Which one that is follows from
+the request alone: from how often the assistant spoke in it. It ends when its standard input does.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 SHOWN = re.compile(rb'\{\\"id\\":(\d+),\\"by\\":\\"[^"\\]*\\",\\"by_id\\":(\d+)')
 SEED = re.compile(rb'"seed":(\d+)')
 SAID = b'{"role":"assistant"'
+ACTIONS = int(os.environ.get("BENCH_ACTIONS", "5"))
 OPENINGS = (
     "Hear me out",
     "For the record",
@@ -39,22 +40,22 @@ def words(seed: int) -> str:
     return f"{opening}: {middle}, {ENDINGS[seed % 4]}. No. {seed // 4 % 1_000_000}"
 
 
-def call(body: bytes) -> tuple[str, dict[str, object]]:
+def call(body: bytes, actions: int = ACTIONS) -> tuple[str, dict[str, object]]:
     """The next call of the turn that this request continues."""
     step = body.count(SAID)
     found = SEED.findall(body)
     seed = int(found[-1]) if found else 0
-    if step == 0:
-        return "view_most_recent_posts", {}
-    if step >= 5:
+    if step >= actions:
         return "end_turn", {}
+    if step % 5 == 0:
+        return "view_most_recent_posts", {}
     shown = SHOWN.findall(body)
-    if step == 1 or not shown:
+    if step % 5 == 1 or not shown:
         return "create_post", {"body": words(seed)}
     post, author = shown[seed % len(shown)]
-    if step == 2:
+    if step % 5 == 2:
         return "like_post", {"post_id": int(post)}
-    if step == 3:
+    if step % 5 == 3:
         return "comment_on_post", {"post_id": int(post), "body": words(seed)}
     return "follow_user", {"user_id": int(author)}
 
