@@ -12,6 +12,9 @@ WITH given AS (
         prompt_tokens, completion_tokens, cached_tokens, cost_usd, latency_ms
     )
 ),
+held_turns AS MATERIALIZED (
+    SELECT t.id FROM turns t JOIN given g ON g.turn_id = t.id ORDER BY t.id FOR NO KEY UPDATE OF t
+),
 live AS (
     UPDATE turns t
     SET next_step = t.next_step + 1,
@@ -21,7 +24,7 @@ live AS (
         ended_at = CASE WHEN g.state <> 'running' THEN now() END,
         held_tokens = CASE WHEN t.id = ANY ($40::bigint[]) THEN 0 ELSE t.held_tokens END,
         held_usd = CASE WHEN t.id = ANY ($40::bigint[]) THEN 0 ELSE t.held_usd END
-    FROM given g
+    FROM given g JOIN held_turns h ON h.id = g.turn_id
     WHERE t.id = g.turn_id AND t.epoch = g.epoch AND t.next_step = g.step AND t.state = 'running'
     RETURNING t.id AS turn_id, g.step, t.persona_id, t.run_id
 ),

@@ -31,10 +31,13 @@ FROM (
 WHERE t.id = q.id
 RETURNING t.id, t.persona_id, t.epoch, t.next_step, t.held_tokens > 0 OR t.held_usd > 0 AS holds
 
--- name: extend_leases  Says that the holder of these turns lives.
+-- name: extend_leases  Says that the holder of these turns lives; a turn that is being committed has its lease from that.
 UPDATE turns t SET lease_until = now() + make_interval(secs => $3)
-FROM unnest($1::bigint[], $2::int[]) AS mine (id, epoch)
-WHERE t.id = mine.id AND t.epoch = mine.epoch AND t.state = 'running'
+FROM (
+    SELECT h.id FROM turns h JOIN unnest($1::bigint[], $2::int[]) AS mine (id, epoch) USING (id, epoch)
+    WHERE h.state = 'running' FOR NO KEY UPDATE OF h SKIP LOCKED
+) held
+WHERE t.id = held.id
 
 -- name: over  Which of these runs are not to be played on.
 SELECT id FROM runs WHERE id = ANY ($1::bigint[]) AND state <> 'running'
@@ -45,8 +48,11 @@ WHERE id = $1 AND epoch = $2 AND state = 'running'
 
 -- name: park_turns  Gives turns back, for whoever claims them next.
 UPDATE turns t SET state = 'queued', lease_until = NULL
-FROM unnest($1::bigint[], $2::int[]) AS mine (id, epoch)
-WHERE t.id = mine.id AND t.epoch = mine.epoch AND t.state = 'running'
+FROM (
+    SELECT h.id FROM turns h JOIN unnest($1::bigint[], $2::int[]) AS mine (id, epoch) USING (id, epoch)
+    WHERE h.state = 'running' ORDER BY h.id FOR NO KEY UPDATE OF h
+) held
+WHERE t.id = held.id
 
 -- name: step_stands  Whether the last committed step of a turn is this one, and it is still ours.
 SELECT EXISTS (

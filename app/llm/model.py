@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, cast
 
 import msgspec
@@ -69,6 +70,10 @@ class Request:
 
     def body(self) -> bytes:
         """The request as it goes over the wire."""
+        return self._body
+
+    @cached_property
+    def _body(self) -> bytes:
         parts = [b'{"model":', msgspec.json.encode(self.model), b',"messages":[', b",".join(self.messages), b"]"]
         if self.tools:
             parts += [b',"tools":', self.tools]
