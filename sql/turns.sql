@@ -149,6 +149,10 @@ SELECT state, coalesce(reason, '') AS reason, count(*) AS turns FROM turns WHERE
 SELECT a.name, a.outcome, count(*) AS times FROM actions a JOIN turns t ON t.id = a.turn_id
 WHERE t.run_id = $1 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 
+-- name: run_marks  What of a run's texts was marked, and how often.
+SELECT a.detail, count(*) AS times FROM actions a JOIN turns t ON t.id = a.turn_id
+WHERE t.run_id = $1 AND a.outcome = 'made' AND a.detail <> '' GROUP BY 1 ORDER BY 2 DESC, 1
+
 -- name: run_usage  What a run's model calls took; `unpriced` counts the calls whose price is unknown.
 SELECT count(*) AS calls, coalesce(sum(c.prompt_tokens), 0) AS prompt_tokens,
        coalesce(sum(c.completion_tokens), 0) AS completion_tokens, coalesce(sum(c.cached_tokens), 0) AS cached_tokens,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app import strict_json
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
 from app.agent import prompt
+from app.agent.copies import repeated
 from app.db.engine import AWAY, Database
 from app.ledger import transcript
 from app.ledger.budget import Account
@@ -25,6 +26,7 @@ from app.world.effects import Effect
 UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
 TRIES = 8
+WRITTEN = frozenset({"post", "comment", "bio"})
 ANSWER_MAX = 256
 """Actions a JSON answer may hold; one with more is none."""
 
@@ -95,6 +97,7 @@ class Planned:
     ordinal: int
     call: ToolCall
     refusal: str = ""
+    mark: str = ""
     effect: Effect | None = None
     action: Action | None = None
     arguments: Arguments | None = None
@@ -106,7 +109,7 @@ class Planned:
         if self.refusal:
             return ActionRecord(self.ordinal, *stored, outcome="refused", detail=storable(self.refusal))
         if self.effect is not None:
-            return ActionRecord(self.ordinal, *stored, effect=self.effect)
+            return ActionRecord(self.ordinal, *stored, effect=self.effect, detail=self.mark)
         return ActionRecord(self.ordinal, *stored, outcome="ended" if self.ends else "read")
 
 
@@ -208,6 +211,8 @@ class Turn:
             self.seen_ids.add(call.id)
             if planned.action.write is not None:
                 _plan_write(planned, planned.action.write(planned.arguments), effects)
+                if planned.effect is not None and planned.effect.kind in WRITTEN:
+                    planned.mark = repeated(planned.effect.body or "", self.messages)
         except ActionRefused as refusal:
             planned.refusal = str(refusal)
         except ValidationError as error:

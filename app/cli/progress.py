@@ -58,6 +58,7 @@ async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
         "turns": {"total": run["turns_total"], "ended": [dict(row) for row in turns]},
         "actions": [dict(row) for row in actions],
         "refused": sum(row["times"] for row in actions if row["outcome"] == "refused"),
+        "marked": {row["detail"]: row["times"] for row in await database.fetch(TURNS["run_marks"], run_id)},
         **dict(usage),
         "estimate_off": compared(msgspec.json.decode(run["estimate"]), usage) if run["estimate"] else None,
         "troubles": [dict(row) for row in troubles],

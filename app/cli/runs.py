@@ -100,7 +100,8 @@ def _show_summary(result: dict[str, Any]) -> None:
         ("tokens", tokens, _off(off.get("tokens")).lstrip(", ")),
         ("cost", dollars, _off(off.get("usd")).lstrip(", ")),
     ]
-    rows: list[tuple[object, ...]] = [*turns, *actions, ("refused", result["refused"], ""), *totals]
+    marked = [("texts that are marked", times, mark) for mark, times in result["marked"].items()]
+    rows: list[tuple[object, ...]] = [*turns, *actions, *marked, ("refused", result["refused"], ""), *totals]
     reason = f" ({result['reason']})" if result["reason"] else ""
     table(f"Run {result['run']}: {result['state']}{reason}", "what", "how many", "how", rows=rows, empty="")
     for trouble in result["troubles"]:
