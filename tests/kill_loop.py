@@ -197,18 +197,21 @@ async def loop(
         try:
             async with open_mind(settings, database) as mind:
                 while True:
-                    open_runs = await database.fetchval("SELECT count(*) FROM runs WHERE state = 'running'")
-                    enough = killed >= kills and told.writes >= writes
+                    await crew.start()
+                    strike = time.monotonic() + chance.uniform(*pause)
+                    while True:
+                        enough = killed >= kills and told.writes >= writes
+                        open_runs = await database.fetchval("SELECT count(*) FROM runs WHERE state = 'running'")
+                        if not enough and open_runs < 2:
+                            await open_cycle(mind, settings, slot=f"feed/kill/{runs}")
+                            runs += 1
+                        under_way = await database.fetchval("SELECT EXISTS (SELECT FROM turns WHERE state = 'running')")
+                        if (enough and not open_runs) or (time.monotonic() > strike and (under_way or enough)):
+                            break
+                        await asyncio.sleep(0.05)
                     if enough and not open_runs:
                         break
-                    if not enough and open_runs < 2:
-                        await open_cycle(mind, settings, slot=f"feed/kill/{runs}")
-                        runs += 1
-                    await crew.start()
-                    await asyncio.sleep(chance.uniform(*pause))
-                    if killed < kills and await database.fetchval(
-                        "SELECT EXISTS (SELECT FROM turns WHERE state = 'running')"
-                    ):
+                    if killed < kills:
                         await crew.signal(chance.choice(crew.alive), signal.SIGKILL)
                         killed += 1
                     if talk:
