@@ -56,6 +56,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "replace_persona": PERSONA,
     "update_persona": PERSONA,
     "set_interval": {"interval": 5},
+    "set_halt": {"halted": False},
 }
 """A body for each operation that takes one: complete, and right but for what `REFUSED` says."""
 
