@@ -1,7 +1,6 @@
 """The loop of one persona's turn: ask, perform, tell, until it is done, refused or limited."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
@@ -9,9 +8,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from pydantic import ValidationError
 
-from app import strict_json
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
-from app.agent import prompt
+from app.agent import json_answers, prompt
 from app.agent.copies import repeated
 from app.db.engine import AWAY, Database
 from app.ledger import transcript
@@ -27,9 +25,6 @@ UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
 TRIES = 8
 WRITTEN = frozenset({"post", "comment", "bio"})
-ANSWER_MAX = 256
-"""Actions a JSON answer may hold; one with more is none."""
-
 T = TypeVar("T")
 
 
@@ -199,7 +194,7 @@ class Turn:
     def _plan(self, completion: Completion) -> list[Planned]:
         if completion.status != "ok":
             return []
-        calls = completion.calls if self.seat.native else _calls_in_text(completion.text, self.step)
+        calls = completion.calls if self.seat.native else json_answers.calls(completion.text, self.step)
         effects: set[object] = set()
         return [self._plan_one(n, call, effects) for n, call in enumerate(calls)]
 
@@ -246,7 +241,7 @@ class Turn:
         return "limit" if self.reason else "running"
 
     def _judge_silence(self, completion: Completion) -> State:
-        if not self.seat.native and completion.text and not _is_answer(completion.text):
+        if not self.seat.native and completion.text and not json_answers.is_answer(completion.text):
             self.reason = "parse"
             state: State = "failed" if self.repaired else "running"
             self.repaired = True
@@ -393,27 +388,3 @@ def _told(effect: Effect, outcome: EffectOutcome) -> dict[str, Any]:
             return {"error": f"there is no {thing} {effect.target_id}"}
         case _:
             return {"error": f"you may not {effect.kind} {thing} {effect.target_id}: it is your own, or you are muted"}
-
-
-def _actions_in(text: str) -> list[Any] | None:
-    stripped = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
-    try:
-        answer = strict_json.loads(stripped)
-    except ValueError:
-        return None
-    actions = answer.get("actions") if isinstance(answer, dict) else None
-    return actions if isinstance(actions, list) and len(actions) <= ANSWER_MAX else None
-
-
-def _is_answer(text: str) -> bool:
-    return _actions_in(text) is not None
-
-
-def _calls_in_text(text: str, step: int) -> tuple[ToolCall, ...]:
-    """The actions of a strict JSON answer, as calls with ids of our own."""
-    calls = []
-    for n, item in enumerate(_actions_in(text) or []):
-        name = item.get("name") if isinstance(item, dict) else None
-        arguments = item.get("arguments", {}) if isinstance(item, dict) else item
-        calls.append(ToolCall(f"{step}-{n}", str(name), json.dumps(arguments)))
-    return tuple(calls)
