@@ -292,7 +292,7 @@ class Turn:
             state=state,
             reason=self.reason if state != "running" else None,
             status=completion.status,
-            detail=storable(completion.detail),
+            detail=storable(completion.detail or _answered_by(request.model, completion.model)),
             model=request.model,
             model_returned=storable(completion.model)[:200],
             options=request.options(),
@@ -369,6 +369,12 @@ def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) 
         raise ActionRefused("you have already acted on this in the same answer")
     effects.add(wish.key)
     planned.effect = wish
+
+
+def _answered_by(asked: str, returned: str) -> str:
+    """A note where another model than the one asked says it has answered; a dated name of the same is no other."""
+    name = asked.rpartition("/")[2]
+    return "" if not returned or returned.rpartition("/")[2].startswith(name) else f"answered by {returned}"[:200]
 
 
 def _plain(result: dict[str, Any]) -> str:

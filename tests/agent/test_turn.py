@@ -811,3 +811,16 @@ async def test_what_counts_towards_limits_is_remembered(database: Database) -> N
         assert await state(database, persona) == end
         assert len(model.asked) == 1
     assert await effects(database) == {"posts": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "returned", "note"),
+    [
+        ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", ""),
+        ("openrouter/meta/llama-3", "meta/llama-3", ""),
+        ("scripted", "", ""),
+        ("gpt-4o", "gpt-3.5-turbo", "answered by gpt-3.5-turbo"),
+    ],
+)
+def test_l25_a_model_that_is_not_the_one_asked_is_noted(asked: str, returned: str, note: str) -> None:
+    assert module._answered_by(asked, returned) == note
