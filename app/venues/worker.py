@@ -1,6 +1,7 @@
 """Plays turns: claims them, keeps their leases, and gives back what it can't finish."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,19 @@ LOOK_SECONDS = 0.5
 DRAIN_SECONDS = 8.0
 EVERY = (0, 2**31 - 1)
 log = structlog.get_logger()
+
+
+OUT_OF_MEMORY = 71
+"""The exit code, as sysexits.h has it: an operating system error."""
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether that is what it came from; asyncpg calls it bad data."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @dataclass(frozen=True)
@@ -198,6 +212,8 @@ class Worker:
             await self._park([claim])
             return None, "parked"
         except Exception as error:
+            if _out_of_memory(error):
+                os._exit(OUT_OF_MEMORY)  # whoever is started next goes on with all that is held here
             log.exception("turn failed", turn=claim.turn_id, persona=claim.persona_id)
             return await self._end(claim, "failed", f"internal: {type(error).__name__}")
 

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx2
+import pytest
 
 from app.agent.turn import Mind
 from app.db import embedded, migrate
@@ -74,6 +76,18 @@ class OwnServer:
         """An immediate shutdown: no checkpoint, the clients are cut off."""
         self._hit(self.processes()[:1], signal.SIGQUIT)
 
+    def move_log(self, to: Path) -> None:
+        """Have the write-ahead log on another file system."""
+        self._leave()
+        self._share = None
+        log = self.home.joinpath("pg").resolve() / "pg_wal"
+        owner = log.stat()
+        os.chown(to, owner.st_uid, owner.st_gid)
+        subprocess.run(["cp", "-a", f"{log}/.", str(to)], check=True)
+        shutil.rmtree(log)
+        log.symlink_to(to)
+        self.start()
+
     def _hit(self, pids: list[int], how: signal.Signals) -> None:
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -102,6 +116,22 @@ def own_server(*, durable: bool = True, **options: str) -> Iterator[OwnServer]:
         yield server
     finally:
         server.remove()
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """A file system of this size; only root may make one."""
+    folder = Path(tempfile.mkdtemp(prefix="simfeed-small-"))
+    folder.chmod(0o755)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        folder.rmdir()
+        pytest.skip("no small file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        folder.rmdir()
 
 
 @asynccontextmanager

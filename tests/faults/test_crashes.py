@@ -1,7 +1,9 @@
-"""D3 and D4: PostgreSQL dies at any moment; what was acknowledged is there, once."""
+"""D3, D4 and D9: PostgreSQL dies at any moment; what was acknowledged is there, once."""
 
 import asyncio
 import random
+import shutil
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import asyncpg
@@ -12,7 +14,18 @@ from app.ledger.commit import Committer, Superseded
 from app.venues.feed import open_cycle
 from app.world.effects import NewPost
 from tests.conftest import a_mind
-from tests.faults.own import SETTINGS, OwnServer, Slow, broken, opened, own_server, played, why_failed, world_of
+from tests.faults.own import (
+    SETTINGS,
+    OwnServer,
+    Slow,
+    broken,
+    opened,
+    own_server,
+    played,
+    small_disk,
+    why_failed,
+    world_of,
+)
 from tests.ledger.test_commit import step, turns_for
 from tests.venues.test_cycle import people
 
@@ -73,16 +86,22 @@ async def writes(database: Database, crashed: asyncio.Event) -> tuple[set[str], 
     return told, tried - told
 
 
-async def lost_by_a_crash(server: OwnServer) -> tuple[int, int, list[asyncpg.Record]]:
-    """kill -9 of all its processes under load: (acknowledged, lost, bodies that are there twice)."""
+async def kill_9(server: OwnServer) -> None:
+    await asyncio.sleep(0.7)
+    await asyncio.to_thread(server.crash)
+
+
+async def lost_by_a_crash(
+    server: OwnServer, crash: Callable[[OwnServer], Awaitable[None]] = kill_9
+) -> tuple[int, int, list[asyncpg.Record]]:
+    """A crash under load, kill -9 of all processes or another: (acknowledged, lost, bodies that are there twice)."""
     async with world_of(server) as url:
         crashed = asyncio.Event()
         async with opened(url) as database:
             await turns_for(database, WRITERS)
             await database.fetch("UPDATE runs SET turns_total = $1", WRITERS)
             writing = asyncio.create_task(writes(database, crashed))
-            await asyncio.sleep(0.7)
-            await asyncio.to_thread(server.crash)
+            await crash(server)
             crashed.set()
             told, doubtful = await writing
             await asyncio.to_thread(server.start)
@@ -124,3 +143,27 @@ async def test_d4_fifty_kills(hit: OwnServer) -> None:
         written += told
         assert (lost, twice) == (0, [])
     assert written >= 50 * 100
+
+
+async def test_d9_what_was_acknowledged_outlives_a_full_disk_of_the_log() -> None:
+    """The log's disk is full, so the server panics; it comes back with all of it once there is room."""
+    with small_disk(96) as disk, own_server() as server:
+        server.move_log(disk)
+        filler = disk / "filler"
+
+        async def fill_up(hit: OwnServer) -> None:
+            await asyncio.sleep(0.7)
+            filler.write_bytes(bytes(shutil.disk_usage(disk).free))
+            eater = await asyncpg.connect(hit.url())
+            with suppress(*TROUBLE):
+                for _ in range(1_000):
+                    await eater.execute("SELECT pg_logical_emit_message(false, 'eats', repeat('x', 200000))")
+                    await asyncio.sleep(0.01)
+            assert eater.is_closed()
+            filler.unlink()
+
+        told, lost, twice = await lost_by_a_crash(server, fill_up)
+        panic = [line for line in (server.home / "pg.log").read_text().splitlines() if "PANIC" in line]
+    assert any("No space left on device" in line for line in panic), panic
+    assert told >= 100
+    assert (lost, twice) == (0, [])

@@ -3,12 +3,9 @@
 import asyncio
 import os
 import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -18,6 +15,7 @@ from asgi_lifespan import LifespanManager
 
 from app.db import engine
 from app.db.engine import Database, explain
+from app.db.queries import load
 from app.errors import Unavailable
 from app.ledger import commit as commit_module
 from app.ledger.commit import Committer, EffectOutcome
@@ -37,6 +35,7 @@ from tests.faults.own import (
     own_server,
     played,
     reads,
+    small_disk,
     take_all,
     why_failed,
     within,
@@ -45,6 +44,7 @@ from tests.ledger.test_commit import step, turns_for
 from tests.venues.test_cycle import people
 
 LONG = 20.0
+READY = load("instance")["ready"]
 
 
 async def is_ready(client: httpx2.AsyncClient) -> bool:
@@ -134,6 +134,24 @@ async def test_d2_all_backends_die_twenty_times(own_url: str, hit: OwnServer) ->
     assert slowest <= 2
 
 
+async def test_d2_control_a_connection_that_is_kept_never_heals(
+    own_url: str, hit: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, turn = await asyncpg.connect(own_url), asyncio.Lock()
+
+    @asynccontextmanager
+    async def the_same(_: Database) -> AsyncIterator[asyncpg.Connection]:
+        async with turn:
+            yield kept
+
+    monkeypatch.setattr(Database, "connection", the_same)
+    async with serving(settings_for(own_url)) as client:
+        assert await is_ready(client)
+        await run_sql(hit.url(), f"SELECT pg_terminate_backend({kept.get_server_pid()})")
+        with pytest.raises(AssertionError, match="not within"):
+            await within(2, lambda: is_ready(client))
+
+
 # No database
 
 
@@ -158,6 +176,33 @@ async def test_d5_down_and_up_again(capsys: pytest.CaptureFixture[str]) -> None:
                 lines = [line for line in capsys.readouterr().err.splitlines() if "database trouble" not in line]
                 assert len(lines) <= 2 + 2 * (time.monotonic() - went), lines
                 assert (await client.get("/posts")).status_code == 200
+
+
+async def test_d5_control_a_readiness_that_does_not_ask_says_ready(
+    own_url: str, hit: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(settings_for(own_url)) as client:
+        row = await asks_once(own_url)
+        monkeypatch.setattr(Database, "fetchrow", row)
+        try:
+            await asyncio.to_thread(hit.stop_at_once)
+            with pytest.raises(AssertionError, match="not within"):
+                await within(1, lambda: not_ready(client))
+            monkeypatch.undo()
+            await within(2, lambda: not_ready(client))
+        finally:
+            await asyncio.to_thread(hit.mend)
+
+
+async def asks_once(url: str) -> Any:
+    """What `fetchrow` says of readiness, and says for ever."""
+    async with opened(url, 1) as database:
+        row = await database.fetchrow(READY)
+
+    async def remembered(*_: object) -> Any:
+        return row
+
+    return remembered
 
 
 @asynccontextmanager
@@ -230,22 +275,6 @@ async def test_d7_no_connection_is_left_at_the_server(own_url: str, hit: OwnServ
 
 
 # No room
-
-
-@contextmanager
-def small_disk(megabytes: int) -> Iterator[Path]:
-    """A file system of this size; only root may make one."""
-    folder = Path(tempfile.mkdtemp(prefix="simfeed-small-"))
-    folder.chmod(0o755)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        folder.rmdir()
-        pytest.skip("no small file system can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-        folder.rmdir()
 
 
 async def test_d8_a_full_disk_refuses_writes_and_serves_reads() -> None:
@@ -350,6 +379,34 @@ async def test_d11_a_slow_query_and_a_lock_end_in_time(own_url: str) -> None:
     assert 1.5 <= waited <= 2.5 + 1
 
 
+async def over(work: Awaitable[object], seconds: float) -> bool:
+    """Whether it ends in this time, in whatever way; it is given up then."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return bool(done)
+
+
+@pytest.mark.parametrize(("setting", "bounded"), [("300ms", True), ("0", False)])
+async def test_d11_control_without_the_timeouts_they_last(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, setting: str, bounded: bool
+) -> None:
+    """The bounds of the server, scaled down, and none."""
+    monkeypatch.setitem(engine.WEB_TIMEOUTS, "statement_timeout", setting)
+    async with opened(own_url) as database:
+        assert await over(database.fetchval("SELECT pg_sleep(30)"), 1.5) is bounded
+    monkeypatch.setitem(engine.WEB_TIMEOUTS, "statement_timeout", "0")
+    monkeypatch.setitem(engine.WEB_TIMEOUTS, "lock_timeout", setting)
+    other = await asyncpg.connect(own_url)
+    try:
+        async with opened(own_url) as database, other.transaction():
+            await other.execute("LOCK TABLE posts")
+            assert await over(database.fetchval("SELECT count(*) FROM posts"), 1.5) is bounded
+    finally:
+        await other.close()
+
+
 # A line that is dead and does not say so
 
 
@@ -371,3 +428,19 @@ async def test_d12_a_half_open_connection_is_noticed(own_url: str) -> None:
         assert_says_later(answer)
     assert took <= 10, took
     assert healed <= 5
+
+
+@pytest.mark.parametrize(("patience", "noticed"), [(0.3, True), (30.0, False)])
+async def test_d12_control_without_the_bound_nobody_notices(
+    own_url: str, monkeypatch: pytest.MonkeyPatch, patience: float, noticed: bool
+) -> None:
+    monkeypatch.setattr(engine, "COMMAND_SECONDS", patience)
+    async with proxied(own_url) as proxy, opened(proxy.client_url, 1) as database:
+        assert await database.fetchval("SELECT 1") == 1
+        await proxy.set("drop")
+        asking = asyncio.create_task(database.fetchval("SELECT 1"))
+        done, _ = await asyncio.wait({asking}, timeout=2)
+        assert bool(done) is noticed
+        await proxy.set("reset")
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
