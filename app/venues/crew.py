@@ -9,7 +9,7 @@ from app.agent.turn import Mind
 from app.db.engine import TROUBLE
 from app.settings import Settings
 from app.venues import feed
-from app.venues.dispatch import Batch, PgQueue
+from app.venues.dispatch import Batch, Dispatch, PgQueue
 from app.venues.run import TURNS, hand_out
 from app.venues.worker import DRAIN_SECONDS, Venue, Worker
 
@@ -24,7 +24,8 @@ class Crew:
     def __init__(self, mind: Mind, settings: Settings) -> None:
         self._mind = mind
         self._settings = settings
-        self._queue = PgQueue(mind.database, at_once=settings.max_concurrent_turns // settings.batch_turns + 1)
+        at_once = settings.max_concurrent_turns // settings.batch_turns + 1
+        self._queue: Dispatch = PgQueue(mind.database, at_once=at_once)
         self._worker = Worker(mind, at_once=settings.max_concurrent_turns)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()

@@ -37,8 +37,9 @@ PlayBatch = Callable[[Batch], Awaitable[None]]
 class Dispatch(Protocol):
     """What handing out needs of a queue. Batches may come twice: turns are claimed by rows, not by batches."""
 
-    async def enqueue_run(self, venue: str, run_id: int, batches: Iterable[int], size: int) -> None:
-        """Queue batches by number; one that is queued or under way already stays as it is."""
+    @staticmethod
+    async def enqueue_run(connection: object, venue: str, run_id: int, batches: Iterable[int], size: int) -> None:
+        """Queue batches by number, in the connection's transaction; one that is queued or under way stays as it is."""
         ...
 
     async def run_worker(self, play: PlayBatch) -> None:
@@ -63,13 +64,8 @@ class PgQueue:
         self._stopping = False
         self._manager: QueueManager | None = None
 
-    async def enqueue_run(self, venue: str, run_id: int, batches: Iterable[int], size: int) -> None:
-        async with self._database.connection() as connection:
-            await self.enqueue(connection, venue, run_id, batches, size)
-
     @staticmethod
-    async def enqueue(connection: object, venue: str, run_id: int, batches: Iterable[int], size: int) -> None:
-        """The same on a connection, and in its transaction."""
+    async def enqueue_run(connection: object, venue: str, run_id: int, batches: Iterable[int], size: int) -> None:
         numbers = list(batches)
         if not numbers:
             return
@@ -97,9 +93,7 @@ class PgQueue:
                 await self._take(play)
             except TROUBLE as error:
                 log.debug("the queue is away", error=type(error).__name__)
-            except (
-                Exception
-            ):  # the job boundary: a lost connection shows in many ways, and without the queue nobody plays
+            except Exception:  # a lost connection shows in many ways, and without the queue nobody plays
                 log.exception("the queue failed")
             if not self._stopping:
                 await asyncio.sleep(AWAY_SECONDS)

@@ -100,7 +100,7 @@ async def open_run(
             await connection.fetchval(TURNS["settle_run"], run_id)
         elif not waits:
             batches = range((len(personas) + batch - 1) // batch)
-            await PgQueue.enqueue(connection, venue, run_id, batches, batch)
+            await PgQueue.enqueue_run(connection, venue, run_id, batches, batch)
     return int(run_id)
 
 
@@ -153,7 +153,7 @@ async def hand_out(database: Database, run_id: int) -> None:
         await settle_run(database, run_id)
         return
     async with database.connection() as connection:
-        await PgQueue.enqueue(connection, run["venue"], run_id, [row["batch"] for row in rows], batch)
+        await PgQueue.enqueue_run(connection, run["venue"], run_id, [row["batch"] for row in rows], batch)
 
 
 async def settle_run(database: Database, run_id: int) -> None:
