@@ -52,6 +52,7 @@ async def test_p1_control_the_count_sees_what_is_lost_and_what_is_doubled(url: s
         f"DELETE FROM comments WHERE post_id = {one}; DELETE FROM likes WHERE post_id = {one}",
         f"DELETE FROM post_counts WHERE post_id = {one}; DELETE FROM posts WHERE id = {one}",
         f"INSERT INTO posts (author_id, body) SELECT author_id, body FROM posts WHERE id = {two}",
+        "UPDATE personas SET followers_count = followers_count + 1 WHERE id = 1",
     )
     after = await count(database, Told(posts={one, two}), 0, 0, 0)
     assert (after.lost, after.doubled) == (1, 1)
