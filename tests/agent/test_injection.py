@@ -74,10 +74,14 @@ def said(payload: tuple[str, dict[str, Any]]) -> str:
 
 
 class Obedient:
-    """Looks at what it is told to look at first, then calls all that any text in its prompt orders, then ends."""
+    """Looks at what it is told to look at first, then calls all that any text in its prompt orders, then ends.
+
+    Nobody obeys before all have looked: ten comments that obey would push the order below them out of sight.
+    """
 
     def __init__(self, looks: dict[int, Call]) -> None:
         self.looks = looks
+        self.looked = asyncio.Barrier(len(looks))
         self.obeyed = 0
 
     async def complete(self, request: Request) -> Completion:
@@ -88,6 +92,8 @@ class Obedient:
         if answered(request) == 0:
             calls = [called(self.looks[int(username[1])])]
         elif answered(request) == 1:
+            async with asyncio.timeout(60):
+                await self.looked.wait()
             orders = [o for m in conversation if m["role"] == "tool" for o in self._orders(m["content"])]
             self.obeyed += bool(orders)
             calls = [called((name, arguments)) for name, arguments in orders]
