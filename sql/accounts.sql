@@ -72,5 +72,24 @@ UPDATE login_attempts a SET attempts = greatest(0, attempts - 1)
 WHERE key = ANY ($1::text[])
   AND window_start = (SELECT max(window_start) FROM login_attempts n WHERE n.key = a.key)
 
--- name: audit  What an admin did.
-INSERT INTO audit (admin_id, action, subject, detail) VALUES ($1, $2, $3, $4)
+-- name: audit_turn  Waits until nobody else appends: entries are chained in the order of their ids.
+SELECT pg_advisory_xact_lock(hashtextextended('audit', 0))
+
+-- name: audit_append  What an admin did; the hash covers the entry and the hash before it.
+WITH entry AS (SELECT nextval('audit_id_seq') AS id, clock_timestamp() AS at, $4::jsonb AS detail),
+last AS (SELECT coalesce((SELECT hash FROM audit ORDER BY id DESC LIMIT 1), '') AS hash)
+INSERT INTO audit (id, at, admin_id, action, subject, detail, previous, hash)
+SELECT e.id, e.at, $1::bigint, $2::text, $3::text, e.detail, l.hash, sha256(l.hash || convert_to(jsonb_build_array(
+    e.id, extract(epoch FROM e.at), $1::bigint, $2::text, $3::text, e.detail
+)::text, 'UTF8'))
+FROM entry e, last l
+
+-- name: audit_broken  The first entry whose hash is not what it should be; no row when the chain holds.
+SELECT id FROM (
+    SELECT id, hash, previous, coalesce(lag(hash) OVER (ORDER BY id), '') AS last, sha256(
+        previous || convert_to(jsonb_build_array(
+            id, extract(epoch FROM at), admin_id, action, subject, detail
+        )::text, 'UTF8')
+    ) AS made
+    FROM audit
+) chain WHERE previous <> last OR hash <> made ORDER BY id LIMIT 1

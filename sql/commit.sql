@@ -131,6 +131,13 @@ made_mutes AS (
     ON CONFLICT DO NOTHING
     RETURNING persona_id, muted_id
 ),
+new_events AS (
+    INSERT INTO events (kind, object_id, persona_id, target_id)
+    SELECT 'post', id, author_id, repost_of FROM made_posts
+    UNION ALL SELECT 'comment', id, author_id, post_id FROM made_comments
+    UNION ALL SELECT 'like', id, persona_id, post_id FROM made_likes
+    UNION ALL SELECT 'follow', id, follower, followed FROM made_follows
+),
 counted_posts AS (
     UPDATE post_counts c
     SET likes_count = c.likes_count + d.likes,

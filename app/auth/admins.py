@@ -206,5 +206,14 @@ async def bootstrapped(database: Database) -> bool:
 async def record(
     connection: asyncpg.pool.PoolConnectionProxy, admin_id: int | None, action: str, about: str, **detail: object
 ) -> None:
-    """Write into the audit trail, in the caller's transaction."""
-    await connection.execute(ACCOUNTS["audit"], admin_id, action, about, msgspec.json.encode(detail).decode())
+    """Append to the audit trail, in the caller's transaction if there is one."""
+    async with connection.transaction():
+        await connection.execute(ACCOUNTS["audit_turn"])
+        await connection.execute(
+            ACCOUNTS["audit_append"], admin_id, action, about, msgspec.json.encode(detail).decode()
+        )
+
+
+async def broken_audit(database: Database) -> int | None:
+    """The first entry of the audit trail that has been tampered with."""
+    return await database.fetchval(ACCOUNTS["audit_broken"])  # type: ignore[no-any-return]

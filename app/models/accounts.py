@@ -73,7 +73,7 @@ class LoginAttempt(Base):
 
 
 class AuditEntry(Base):
-    """What an admin did."""
+    """What an admin did. Each entry's hash covers the one before, and none can be changed or taken away."""
 
     __tablename__ = "audit"
 
@@ -83,3 +83,17 @@ class AuditEntry(Base):
     action: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text, server_default="")
     detail: Mapped[dict[str, object]] = mapped_column(JSONB, server_default="{}")
+    previous: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PersonaVersion(Base):
+    """What a persona was before an admin gave it another description."""
+
+    __tablename__ = "persona_versions"
+
+    persona_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"), primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    spec: Mapped[dict[str, object]] = mapped_column(JSONB)
+    replaced_by: Mapped[Big | None] = mapped_column(ForeignKey("admin.id"))
+    created_at: Mapped[Created]

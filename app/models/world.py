@@ -150,3 +150,18 @@ class Report(Base):
     reporter_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"), index=True)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[Created]
+
+
+class Event(Base):
+    """Something that happened, as listeners are told of it: by its id, which is never given twice, in about its order."""
+
+    __tablename__ = "events"
+    __table_args__ = (CheckConstraint("kind IN ('post', 'comment', 'like', 'follow', 'run')", name="kind"),)
+
+    id: Mapped[Key]
+    kind: Mapped[str] = mapped_column(Text)
+    object_id: Mapped[Big]
+    persona_id: Mapped[Big | None]
+    target_id: Mapped[Big | None]
+    detail: Mapped[str] = mapped_column(Text, server_default="")
+    created_at: Mapped[Created]
