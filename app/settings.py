@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="Registers the first admin, once; at least 16 characters. `bin/up` generates one."
     )
     access_token_minutes: int = Field(30, ge=1, le=1440, description="Life of an access token, in minutes.")
+    page_session_minutes: int = Field(720, ge=1, le=43_200, description="Life of a sign-in on the pages, in minutes.")
 
     scheduler_job_interval: float = Field(
         30, ge=0.05, le=10_080, description="Minutes between cycles, until an admin changes it over the API."

@@ -17,8 +17,10 @@ from app.web.cors import PublicReads
 from app.web.deps import TheHouse
 from app.web.edge import Edge
 from app.web.hot import HotAnswers
-from app.web.pages.feed import feed_page, wants_page
-from app.web.pages.feed import router as pages
+from app.web.negotiate import wants_page
+from app.web.pages import PAGES, error_page
+from app.web.pages.feed import feed_page
+from app.web.pages.session import MaybeViewer
 
 VERSION = version("simfeed")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -43,11 +45,12 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    errors.install(app)
+    errors.install(app, error_page)
     _root(app)
     for module in (feed, auths, personas, scheduler, health):
         app.include_router(module.router)
-    app.include_router(pages)
+    for router in PAGES:
+        app.include_router(router)
     app.add_middleware(HotAnswers)
     app.add_middleware(
         PublicReads,
@@ -63,10 +66,10 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
 
 def _root(app: FastAPI) -> None:
     @app.get("/", operation_id="root", response_model=Root, responses=problems(304), tags=["feed"])
-    async def root(request: Request, house: TheHouse) -> Response:
+    async def root(request: Request, house: TheHouse, viewer: MaybeViewer) -> Response:
         """What this is, and what there is to ask it; to a browser, the feed."""
         if wants_page(request):
-            return await feed_page(house)
+            return await feed_page(request, house, viewer)
         content = {"message": "Welcome to Sim-Feed", "status": "OK", "version": VERSION, "endpoints": endpoints(app)}
         return answer(request, content)
 

@@ -21,7 +21,11 @@ QUERY_MAX = 8 * 1024
 HEADERS_MAX = 32 * 1024
 ADDRESSES_MAX = 50_000
 WINDOW = 60
-FORM_PATHS = frozenset({"/auths/login"})
+FORM_PATHS = ("/auths/login", "/admin/")
+"""Where bodies may be forms; below `/admin/` they must be."""
+
+FREE_PATHS = ("/static/", "/avatar/")
+"""Answers that cost nothing and are asked for by the dozen count for no rate limit."""
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -88,8 +92,9 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, client_address(scope, self.trusted), _request_id(scope))
-        left, reset = self.limiter.take(exchange.address) if self.limiter.most else (0, 0)
-        if self.limiter.most:
+        limited = bool(self.limiter.most) and not scope["path"].startswith(FREE_PATHS)
+        left, reset = self.limiter.take(exchange.address) if limited else (0, 0)
+        if limited:
             exchange.limits = [
                 (b"ratelimit-limit", str(self.limiter.most).encode()),
                 (b"ratelimit-remaining", str(max(0, left)).encode()),
@@ -217,7 +222,7 @@ async def _collect(receive: Receive) -> bytes:
 
 def _check_form(scope: Scope, body: bytes) -> None:
     kind = _header(scope, b"content-type").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded" and scope["path"] in FORM_PATHS:
+    if kind == "application/x-www-form-urlencoded" and scope["path"].startswith(FORM_PATHS):
         return
     if kind != "application/json" and not kind.endswith("+json"):
         raise _Refused(415, "Unsupported media type", "send the body as application/json")

@@ -1,5 +1,6 @@
 """One shape for every error: RFC 9457 problem details."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -118,7 +119,14 @@ def unexpected(error: Exception, request_id: str) -> Response:
     return problem(500, "Internal error", "something went wrong here; it has been logged", request_id=request_id)
 
 
-def install(app: FastAPI) -> None:
-    app.add_exception_handler(AppError, _app)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+Shown = Callable[[Request, Exception, Response], Response]
+"""How an error's answer is shown to whoever asked."""
+
+
+def install(app: FastAPI, shown: Shown) -> None:
+    def by(handler: Callable[[Request, Exception], Response]) -> Callable[[Request, Exception], Response]:
+        return lambda request, error: shown(request, error, handler(request, error))
+
+    app.add_exception_handler(AppError, by(_app))
+    app.add_exception_handler(RequestValidationError, by(_invalid))
+    app.add_exception_handler(HTTPException, by(_http))

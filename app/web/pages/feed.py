@@ -1,40 +1,118 @@
 """The feed as a page, readable without script."""
 
-from pathlib import Path
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.responses import FileResponse, HTMLResponse, Response
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
-from app.actions.feed import ago
-from app.web.deps import House
-from app.world import feed
+from app.web.deps import House, TheHouse
+from app.web.inputs import QueryId, read_cursor, sign_cursor
+from app.web.pages.frame import render
+from app.web.pages.session import MaybeViewer, Viewer
+from app.world import feed, glance, personas
+from app.world.text import Query, Username
 
 router = APIRouter(include_in_schema=False)
-STATIC = Path(__file__).parent / "static"
-CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-PAGE = 50
-
-_templates = Environment(
-    loader=PackageLoader("app.web.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
-_templates.filters["ago"] = ago
+NEWER_MAX = 50
+RAIL_SECONDS = 15.0
 
 
-def wants_page(request: Request) -> bool:
-    """Whether a browser asks: it names text/html, and before JSON."""
-    accept = request.headers.get("accept", "")
-    html, json = accept.find("text/html"), accept.find("application/json")
-    return html >= 0 and (json < 0 or html < json)
+class FeedQuery(BaseModel):
+    """What the address of the feed may say; an empty field of a form counts as not given."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sort: feed.Sort = "latest"
+    following: Username | None = None
+    q: Query | None = None
+    cursor: Annotated[str, Field(max_length=400)] | None = None
 
 
-async def feed_page(house: House) -> Response:
-    """The newest posts."""
-    rows = await feed.posts(house.database, limit=PAGE, after=feed.Position())
-    html = _templates.get_template("feed.html").render(posts=rows)
-    return HTMLResponse(html, headers={"Content-Security-Policy": CSP, "Vary": "Accept", "Cache-Control": "no-cache"})
+@dataclass
+class Rail:
+    """What stands beside the feed: made at most every `RAIL_SECONDS`."""
+
+    made: float = 0.0
+    found: glance.Glance | None = None
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def read(self, house: House) -> glance.Glance:
+        async with self.making:
+            if self.found is None or time.monotonic() - self.made > RAIL_SECONDS or not self.found.hot:
+                self.found, self.made = await glance.glance(house.database), time.monotonic()
+            return self.found
 
 
-@router.get("/static/style.css")
-async def style() -> Response:
-    return FileResponse(STATIC / "style.css", media_type="text/css", headers={"Cache-Control": "public, max-age=300"})
+def asked(request: Request) -> FeedQuery:
+    """What is asked for.
+
+    Raises:
+        RequestValidationError: it can't be.
+    """
+    given = {name: value for name, value in request.query_params.items() if value.strip()}
+    try:
+        return FeedQuery.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in error.errors()]) from None
+
+
+async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Response:
+    """A page of the feed: newest, hottest, of those whom somebody follows, or with some words."""
+    query = asked(request)
+    follower = await personas.by_username(house.database, query.following) if query.following else None
+    sort: feed.Sort = "latest" if follower or query.q else query.sort
+    scope = ("page", sort, follower and follower["id"], query.q)
+    after = feed.Position(*read_cursor(house.secret, scope, query.cursor)) if query.cursor else feed.Position()
+    if follower:
+        rows = await feed.following(house.database, follower["id"], limit=feed.PAGE_SIZE + 1, after=after)
+    elif query.q:
+        rows = await feed.search(house.database, query.q, limit=feed.PAGE_SIZE + 1, after=after)
+    else:
+        rows = await feed.posts(house.database, sort=sort, limit=feed.PAGE_SIZE + 1, after=after)
+    shown = rows[: feed.PAGE_SIZE]
+    older = ""
+    if len(rows) > len(shown):
+        last = feed.position(sort, shown[-1])
+        words = {"sort": sort if sort != "latest" else "", "following": query.following or "", "q": query.q or ""}
+        given = {name: value for name, value in words.items() if value}
+        older = "/?" + urlencode({**given, "cursor": sign_cursor(house.secret, scope, (last.id, last.rank))})
+    plain = not (follower or query.q)
+    return render(
+        request,
+        "feed.html",
+        viewer=viewer,
+        posts=shown,
+        leanings=await glance.leanings(house.database, [row["author_id"] for row in shown]),
+        older=older,
+        first=not query.cursor,
+        sort=sort,
+        query=query.q or "",
+        follower=follower,
+        live=plain and sort == "latest" and not query.cursor,
+        rail=await _rail(request).read(house),
+    )
+
+
+def _rail(request: Request) -> Rail:
+    state = request.app.state
+    if not hasattr(state, "rail"):
+        state.rail = Rail()
+    found = state.rail
+    assert isinstance(found, Rail)  # noqa: S101 - nobody else writes it
+    return found
+
+
+@router.get("/fragments/posts")
+async def newer(request: Request, house: TheHouse, viewer: MaybeViewer, newer: QueryId) -> Response:
+    """The posts after post `newer`, newest first, as they stand in the feed; at most fifty."""
+    rows = await feed.posts(house.database, limit=NEWER_MAX, after=feed.Position())
+    shown = [row for row in rows if row["id"] > newer]
+    leanings = await glance.leanings(house.database, [row["author_id"] for row in shown])
+    return render(request, "cards.html", viewer=viewer, posts=shown, leanings=leanings)

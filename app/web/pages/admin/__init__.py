@@ -1,0 +1,1 @@
+"""The pages of admins: everything below /admin."""
