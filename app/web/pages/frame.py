@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -16,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.actions.feed import ago
 from app.errors import NotFound
 from app.web.cached import CACHE
+from app.web.pages import parts
 from app.web.pages.avatar import avatar
 from app.web.pages.session import Viewer, csrf_token
 
@@ -66,23 +66,10 @@ def asset(name: str) -> str:
     return f"/static/{_ALL}/{name}"
 
 
-def compact(number: int | float) -> str:
-    """`1234` as `1.2K`."""
-    for bound, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(number) >= bound:
-            return f"{number / bound:.1f}".rstrip("0").rstrip(".") + unit
-    return f"{number:g}"
-
-
 def money(usd: Any) -> str:
     """US dollars, with as many digits as a small sum needs."""
     value = float(usd or 0)
     return f"${value:,.2f}" if value >= 1 or not value else f"${value:.4f}" if value >= 0.0001 else f"${value:.6f}"
-
-
-def moment(value: datetime) -> str:
-    """An absolute time for people."""
-    return f"{value.astimezone(UTC):%d %b %Y, %H:%M:%S} UTC"
 
 
 templates = Environment(
@@ -92,8 +79,8 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-templates.filters |= {"ago": ago, "compact": compact, "money": money, "moment": moment}
-templates.globals |= {"asset": asset}
+templates.filters |= {"ago": ago, "compact": parts.compact, "money": money, "moment": parts.moment}
+templates.globals |= {"asset": asset, "drawn": parts}
 
 
 def render(
