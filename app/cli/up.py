@@ -5,6 +5,7 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import msgspec
 import typer
@@ -128,11 +129,13 @@ def _greet(settings: Settings, address: str, *, fresh: bool) -> None:
         err.print("Personas are played by the offline model; `bin/up --help` shows how to use a real one.")
     if not fresh:
         return
+    token = settings.bootstrap_token.get_secret_value()
     body = (
         '{"username": "admin", "email": "admin@example.org", "password": "at least 12 characters", '
-        f'"bootstrap_token": "{settings.bootstrap_token.get_secret_value()}"}}'
+        f'"bootstrap_token": "{token}"}}'
     )
-    err.print("\nBecome the first admin (the token works once):", markup=False)
+    err.print("\nBecome the first admin (the token works once) in the browser, or over the API:", markup=False)
+    err.print(f"  {address}/admin/register?{urlencode({'token': token})}", markup=False, soft_wrap=True)
     err.print(
         f"  curl -X POST {address}/auths/register -H 'Content-Type: application/json' \\\n    -d '{body}'\n",
         markup=False,
