@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -61,19 +62,20 @@ Fault: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 @dataclass
 class FaultLLM:
-    """The server. `faults` are played one a request, the last of them for ever."""
+    """The server. `faults` are played one a request, the last of them for ever; with `tls` it speaks HTTPS."""
 
     faults: list[Fault] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
     sent: int = 0
     open: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http{'s' * bool(self.tls)}://127.0.0.1:{self.port}/v1"
 
     def play(self, *faults: Fault) -> None:
         """From now on, with the counts at zero."""
@@ -84,7 +86,7 @@ class FaultLLM:
     async def start(self, port: int = 0) -> None:
         listener = socket.create_server(("127.0.0.1", port))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._server = await asyncio.start_server(self._connected, sock=listener, limit=2**20)
+        self._server = await asyncio.start_server(self._connected, sock=listener, limit=2**20, ssl=self.tls)
         self.port = listener.getsockname()[1]
 
     async def stop(self) -> None:
@@ -275,8 +277,8 @@ NAMED: dict[str, Fault] = {
 
 
 @asynccontextmanager
-async def serving(*faults: Fault, port: int = 0) -> AsyncIterator[FaultLLM]:
-    server = FaultLLM(list(faults))
+async def serving(*faults: Fault, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultLLM]:
+    server = FaultLLM(list(faults), tls=tls)
     await server.start(port)
     try:
         yield server

@@ -52,12 +52,13 @@ DRIFT = """
 
 @dataclass
 class Told:
-    """What the models were told, and how often each was asked the same."""
+    """What the models were told, and how often each was asked the same; every tenth call takes `stall` seconds more."""
 
     posts: set[int] = field(default_factory=set)
     comments: set[int] = field(default_factory=set)
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
     latency: float = 0.0
+    stall: float = 0.0
 
     @property
     def writes(self) -> int:
@@ -70,8 +71,8 @@ class Told:
         step = body.count('"role":"assistant"')
         seed = int(body.rpartition('"seed":')[2].rstrip("}").split(",")[0])
         self.asked[seed, step] += 1
-        if self.latency:
-            await asyncio.sleep(self.latency)
+        if wait := self.latency + self.stall * (sum(self.asked.values()) % 10 == 0):
+            await asyncio.sleep(wait)
         await answer(_reply(step, seed, body))(exchange)
 
 
@@ -162,6 +163,16 @@ class Workers:
         self.alive.remove(one)
         return await one.wait()
 
+    async def end(self, one: asyncio.subprocess.Process, grace: float) -> int:
+        """Ask it to end, and kill it where it lives on for so many seconds; its exit code."""
+        one.send_signal(signal.SIGTERM)
+        self.alive.remove(one)
+        try:
+            return await asyncio.wait_for(one.wait(), grace)
+        except TimeoutError:
+            one.kill()
+            return await one.wait()
+
     async def stop(self) -> list[int]:
         return [await self.signal(one, signal.SIGTERM) for one in list(self.alive) if one.returncode is None]
 
@@ -185,10 +196,16 @@ async def loop(
     pause: tuple[float, float] = (1.0, 3.0),
     latency: float = 0.0,
     transport: str = "sdk",
+    grace: float = 0.0,
     talk: bool = False,
 ) -> Outcome:
-    """Kill until there were that many kills and writes; then let all end, and count."""
-    chance, told, began = random.Random(seed), Told(latency=latency), time.monotonic()
+    """Kill until there were that many kills and writes; then let all end, and count.
+
+    With `grace` a worker is asked to end so many seconds before; one that does so in time is no kill. Some calls take
+    longer than that.
+    """
+    told = Told(latency=latency, stall=grace * 2)
+    chance, began = random.Random(seed), time.monotonic()
     database = await Database.open(url, size=4)
     killed = runs = 0
     async with endpoint(told) as base_url:
@@ -211,7 +228,9 @@ async def loop(
                         await asyncio.sleep(0.05)
                     if enough and not open_runs:
                         break
-                    if killed < kills:
+                    if killed < kills and grace:
+                        killed += await crew.end(chance.choice(crew.alive), grace) == -signal.SIGKILL
+                    elif killed < kills:
                         await crew.signal(chance.choice(crew.alive), signal.SIGKILL)
                         killed += 1
                     if talk:
@@ -257,6 +276,8 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=100_000)
     parser.add_argument("--people", type=int, default=500)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds the model thinks")
+    parser.add_argument("--grace", type=float, default=0.0, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--transport", choices=("sdk", "raw"), default="sdk")
     given = parser.parse_args()
     base = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
@@ -272,6 +293,8 @@ def main() -> None:
                 writes=given.writes,
                 workers=given.workers,
                 transport=given.transport,
+                latency=given.latency,
+                grace=given.grace,
                 talk=True,
             )
 

@@ -1,9 +1,8 @@
 """The loop of one persona's turn: ask, perform, tell, until it is done, refused or limited."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, explain
 from app.agent import json_answers, prompt
 from app.agent.copies import repeated
-from app.db.engine import AWAY, Database
+from app.db.engine import AWAY, Database, patiently
 from app.ledger import transcript
 from app.ledger.budget import Account
 from app.ledger.commit import ActionRecord, Committer, EffectOutcome, ExposureRecord, StepRecord, Superseded
@@ -24,8 +23,10 @@ from app.world.effects import Effect
 UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
 TRIES = 8
+WAIT = 0.2
+"""Seconds before the second try, doubled before each further one, while the database is away."""
+
 WRITTEN = frozenset({"post", "comment", "bio"})
-T = TypeVar("T")
 
 
 State = Literal["running", "done", "limit", "refused", "failed", "deferred"]
@@ -280,7 +281,7 @@ class Turn:
                     raise
                 return stands
 
-        return await _patiently(commit)
+        return await patiently(commit, AWAY, tries=TRIES, wait=WAIT)
 
     def _record(self, request: Request, completion: Completion, planned: list[Planned], state: State) -> StepRecord:
         usage = completion.usage
@@ -325,7 +326,7 @@ class Turn:
             return _plain({"ok": True})
         read, arguments = planned.action.read, planned.arguments
         try:
-            reading = await _patiently(lambda: read(self._context(), arguments))
+            reading = await patiently(lambda: read(self._context(), arguments), AWAY, tries=TRIES, wait=WAIT)
         except ActionRefused as refusal:
             return _plain({"error": str(refusal)})
         self._expose(reading)
@@ -347,18 +348,6 @@ class Turn:
         else:
             self.told = (encode_message("user", 'That was not the JSON asked for. Answer with {"actions":[…]} only.'),)
         self.messages.extend(self.told)
-
-
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Do what needs the database, again and again while it is away."""
-    for attempt in range(TRIES):
-        try:
-            return await work()
-        except AWAY:
-            if attempt == TRIES - 1:
-                raise
-            await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
-    raise AssertionError("unreachable")
 
 
 def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) -> None:

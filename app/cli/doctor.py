@@ -13,7 +13,8 @@ from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_
 from app.db import migrate
 from app.db.engine import plain_url
 from app.errors import AppError, Misconfigured
-from app.ledger.invariants import ELSEWHERE, Finding, check
+from app.ledger.budget import recount
+from app.ledger.invariants import ELSEWHERE, EXAMPLES, SECONDS, Finding, check
 from app.llm.gateway import Gateway, endpoint, ready
 from app.llm.model import Request, encode_message
 from app.llm.pricing import LOCAL, SCRIPTED, price
@@ -70,9 +71,18 @@ async def _invariants(home: Home) -> list[Finding]:
             raise Misconfigured("the database is not up to date: run `simfeed db migrate` first")
         connection = await asyncpg.connect(plain_url(url), timeout=10)
         try:
-            return await check(connection)
+            found = [*await check(connection), await _spent(connection)]
         finally:
             await connection.close()
+    return sorted(found, key=lambda finding: finding.invariant)
+
+
+async def _spent(connection: asyncpg.Connection) -> Finding:
+    async with connection.transaction(readonly=True):
+        await connection.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
+        rows = await recount(connection)
+    shown = [f"{row['scope']} {row['key']} of {row['day']}" for row in rows[:EXAMPLES]]
+    return Finding("I4", "a budget has spent what its calls took", len(rows), tuple(shown))
 
 
 def _tell(findings: list[Finding], *, json: bool) -> None:

@@ -1,10 +1,10 @@
 """Connections to PostgreSQL: one asyncpg pool, bounded waits, and what its errors mean to a caller."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -38,6 +38,9 @@ AWAY = (
 
 TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """Whatever may come of a statement."""
+
+LONGEST_WAIT = 5.0
+T = TypeVar("T")
 
 
 def plain_url(url: str) -> str:
@@ -111,6 +114,22 @@ class Database:
     async def fetchval(self, query: str, *args: object) -> Any:
         async with self.connection() as connection:
             return await connection.fetchval(query, *args)
+
+
+async def patiently(
+    work: Callable[[], Awaitable[T]], trouble: tuple[type[BaseException], ...], *, tries: int, wait: float
+) -> T:
+    """Do `work`, and again while it meets `trouble`; between its `tries` it waits `wait` seconds, then twice that.
+
+    Raises:
+        Exception: what the last try met.
+    """
+    for attempt in range(tries - 1):
+        try:
+            return await work()
+        except trouble:
+            await asyncio.sleep(min(LONGEST_WAIT, wait * 2**attempt))
+    return await work()
 
 
 def explain(error: BaseException) -> AppError | None:

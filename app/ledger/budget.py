@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from app.db.engine import AWAY, Database
+from app.db.engine import AWAY, Database, patiently
 from app.db.queries import load
 
 BUDGETS = load("budgets")
@@ -22,6 +22,28 @@ USD_MOST = 100_000.0
 """US dollars that one call may be said to cost; a larger price is a mistake."""
 
 BUSY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+DRIFT = f"""
+WITH drift AS MATERIALIZED ({BUDGETS["budget_drift"]})
+SELECT d.* FROM drift d
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(greatest(0, c.prompt_tokens)::bigint + greatest(0, c.completion_tokens)), 0) AS tokens,
+           coalesce(sum(greatest(0, c.cost_usd)), 0) AS usd
+    FROM turns t JOIN calls c ON c.turn_id = t.id
+    CROSS JOIN LATERAL (SELECT d.day::timestamp AT TIME ZONE 'UTC' AS begins) day
+    WHERE t.held_day IS NOT NULL AND t.epoch = 1
+      AND CASE d.scope WHEN 'run' THEN t.run_id = d.key
+          ELSE (t.persona_id = d.key OR d.scope = 'instance')
+               AND c.created_at >= day.begins + make_interval(secs => 600 + c.latency_ms / 1000.0)
+               AND c.created_at < day.begins + interval '1 day' END
+) held
+WHERE (d.held_tokens, d.held_usd) <> (d.turns_tokens, d.turns_usd)
+   OR d.spent_tokens < held.tokens OR d.spent_usd < held.usd - 0.000001
+   OR d.spent_tokens > d.ledger_tokens OR d.spent_usd > d.ledger_usd + 0.000001
+ORDER BY d.scope, d.key, d.day
+"""  # noqa: S608 - our own statement
+"""A turn that never held anything was played without caps, and its calls went into no budget. While a process plays a
+turn, caps stay as they are: one of a single epoch held for all of its calls or for none."""
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -124,25 +146,22 @@ async def charge_lost_of_run(database: Database, run_id: int) -> int:
     return await charge_lost(database, [row["id"] for row in rows])
 
 
-async def recount(database: Database) -> list[asyncpg.Record]:
-    """Budgets of the last two days that differ from the ledger; none when all is well."""
-    return await database.fetch(BUDGETS["budget_drift"])
+async def recount(database: Database | asyncpg.Connection) -> list[asyncpg.Record]:
+    """Budgets of the last two days that differ from the ledger; none when all is well.
+
+    A budget that lacks what was spent while nothing was capped is none of them: it catches up before it is used again.
+    """
+    rows: list[asyncpg.Record] = await database.fetch(DRIFT)
+    return rows
 
 
 async def _end_holds(database: Database, turn_ids: Sequence[int], epochs: Sequence[int] | None, *, charge: bool) -> int:
     given = list(epochs) if epochs is not None else [None] * len(turn_ids)
-    return int(await _patiently(lambda: database.fetchval(BUDGETS["end_holds"], list(turn_ids), given, charge)))
+    return int(await _unless_busy(lambda: database.fetchval(BUDGETS["end_holds"], list(turn_ids), given, charge)))
 
 
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    for attempt in range(TRIES):
-        try:
-            return await work()
-        except BUSY:
-            if attempt == TRIES - 1:
-                raise
-            await asyncio.sleep(0.01 * (attempt + 1))
-    raise AssertionError("unreachable")
+async def _unless_busy(work: Callable[[], Awaitable[T]]) -> T:
+    return await patiently(work, BUSY, tries=TRIES, wait=0.01)
 
 
 @dataclass
@@ -199,16 +218,16 @@ class Desk:
         _check_own(account, tokens, usd)
         if not account.shared():
             return None
-        for attempt in range(TRIES):
-            waiting = _Waiting(account, tokens, usd, unsure=attempt > 0)
+        tried = 0
+
+        async def reserve() -> Hold:
+            nonlocal tried
+            tried += 1
+            waiting = _Waiting(account, tokens, usd, unsure=tried > 1)
             self._queue.put_nowait(waiting)
-            try:
-                return await waiting.done
-            except AWAY:
-                if attempt == TRIES - 1:
-                    raise
-                await asyncio.sleep(min(5.0, 0.2 * 2**attempt))
-        raise AssertionError("unreachable")
+            return await waiting.done
+
+        return await patiently(reserve, AWAY, tries=TRIES, wait=0.2)
 
     async def release(self, account: Account) -> None:
         """Give back what the turn holds: its call was not made. Nothing happens when the turn has moved on."""
@@ -237,7 +256,7 @@ class Desk:
     async def _open_rows(self, group: list[_Waiting]) -> None:
         new = sorted({(s, key) for w in group for s, key, _ in w.account.shared() if (s, key) not in self._open})
         if new:
-            day = await _patiently(lambda: self._open_in_database(new))
+            day = await _unless_busy(lambda: self._open_in_database(new))
             self._turn_to(day)
             self._open.update(new)
 
@@ -256,7 +275,7 @@ class Desk:
 
     async def _pass(self, group: list[_Waiting]) -> list[_Waiting]:
         columns = [list(column) for column in zip(*(w.row() for w in group), strict=True)]
-        rows = await _patiently(lambda: self._database.fetch(BUDGETS["reserve"], *columns, WARN_AT))
+        rows = await _unless_busy(lambda: self._database.fetch(BUDGETS["reserve"], *columns, WARN_AT))
         self.groups += 1
         verdicts: dict[int, list[asyncpg.Record]] = {}
         for row in rows:

@@ -64,6 +64,8 @@ class Gate:
     _resumes: float = 0.0
     _limited: int = 0
     _answered: float = 0.0
+    _probes: set[Slot] = field(default_factory=set)
+    """Calls that were let in while the breaker was open, and are still under way."""
 
     async def enter(self, request: Request) -> Slot | Completion:
         """A place among the calls under way, to be given back by `leave`; or why there is none.
@@ -96,6 +98,7 @@ class Gate:
         if completion is not None:
             self.limits.correct(slot.tokens, completion.usage)
             self._learn(slot, model, completion, fresh)
+        self._probes.discard(slot)
         if self._queue:
             self._look()
 
@@ -105,6 +108,7 @@ class Gate:
         if status in FAULTS:
             if fresh and self.breaker.failed(now):
                 self.window.restart()
+                self._probes.clear()
             self.window.shrink(slot)
         elif status == "rate_limit":
             self._pause(completion.retry_after, fresh)
@@ -114,7 +118,7 @@ class Gate:
             self._shut(f"{self.provider}/{model}", completion)
         else:
             self._answered = now
-            if fresh:
+            if fresh or slot in self._probes:
                 self._limited = 0
                 self.breaker.answered()
                 self.window.grow()
@@ -150,13 +154,24 @@ class Gate:
             return self._resumes - now, "rate_limit"
         if wait := self.breaker.wait(now):
             return wait, "unavailable"
+        if self.breaker.open and self._probes and not self.window.has_room(alone=True):
+            self._give_up_probe()
         if not self.window.has_room(alone=self.breaker.open):
             return LOOK_SECONDS, "unavailable"
         return self.limits.wait(tokens, now, self.pulse.workers), None
 
+    def _give_up_probe(self) -> None:
+        """Let another go beside a probe that hangs; it isn't cut off, for a late answer closes the circuit too."""
+        self.breaker.hung()
+        self.window.restart()
+
     def _let_in(self, tokens: int) -> Slot:
         self.limits.take(tokens)
-        return self.window.enter(tokens)
+        slot = self.window.enter(tokens)
+        if self.breaker.open:
+            self.breaker.probed(time.monotonic())
+            self._probes.add(slot)
+        return slot
 
     def _look(self) -> None:
         """Let in who may come in, send away who has waited too long, and set the time of the next look."""

@@ -24,6 +24,14 @@ class Breaker:
         """Seconds until a call may be let through; 0 while it is closed, or where the next probe is due."""
         return max(0.0, self._probe_at - now) if self.open else 0.0
 
+    def probed(self, now: float) -> None:
+        """Note that a probe begins: it is waited for as long as it was itself."""
+        self._probe_at = now + self._interval
+
+    def hung(self) -> None:
+        """Note that a probe was not answered in its time: the next may go now, and has twice as long."""
+        self._interval = min(LAST_PROBE, self._interval * 2)
+
     def failed(self, now: float) -> bool:
         """Note a failure; whether it opened the breaker."""
         if self.open:

@@ -1,6 +1,7 @@
 """Any OpenAI-compatible endpoint, through the vendor's client: its errors become ours, its replies are not trusted."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from http.cookiejar import DefaultCookiePolicy
@@ -50,7 +51,11 @@ class OpenAIModel:
         self._timeout = timeout
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         http_client = openai.DefaultAioHttpClient(
-            limits=limits, follow_redirects=False, event_hooks={"response": [_guard]}, trust_env=False
+            limits=limits,
+            follow_redirects=False,
+            event_hooks={"response": [_guard]},
+            trust_env=False,
+            verify=ssl.create_default_context(),  # heeds SSL_CERT_FILE, which trust_env=False else leaves out
         )
         http_client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one bad cookie breaks all calls
         self._client = openai.AsyncOpenAI(

@@ -244,6 +244,16 @@ async def take_all(server: OwnServer) -> list[asyncpg.Connection]:
     return taken
 
 
+async def write_until_it_panics(url: str) -> None:
+    """Write to a log whose disk is full."""
+    eater = await asyncpg.connect(url)
+    with suppress(*TROUBLE):
+        for _ in range(1_000):
+            await eater.execute("SELECT pg_logical_emit_message(false, 'eats', repeat('x', 200000))")
+            await asyncio.sleep(0.01)
+    assert eater.is_closed()
+
+
 async def within(seconds: float, condition: Callable[[], Awaitable[bool]]) -> float:
     """How long it took until the condition held."""
     begin = time.monotonic()

@@ -25,6 +25,7 @@ from tests.faults.own import (
     small_disk,
     why_failed,
     world_of,
+    write_until_it_panics,
 )
 from tests.ledger.test_commit import step, turns_for
 from tests.venues.test_cycle import people
@@ -154,12 +155,7 @@ async def test_d9_what_was_acknowledged_outlives_a_full_disk_of_the_log() -> Non
         async def fill_up(hit: OwnServer) -> None:
             await asyncio.sleep(0.7)
             filler.write_bytes(bytes(shutil.disk_usage(disk).free))
-            eater = await asyncpg.connect(hit.url())
-            with suppress(*TROUBLE):
-                for _ in range(1_000):
-                    await eater.execute("SELECT pg_logical_emit_message(false, 'eats', repeat('x', 200000))")
-                    await asyncio.sleep(0.01)
-            assert eater.is_closed()
+            await write_until_it_panics(hit.url())
             filler.unlink()
 
         told, lost, twice = await lost_by_a_crash(server, fill_up)

@@ -1,10 +1,10 @@
-"""D1, D2, D5–D8, D10–D12: PostgreSQL goes away, fills up, says no, or says nothing. A real server, hit for real."""
+"""D1, D2, D5–D12: PostgreSQL goes away, fills up, says no, or says nothing. A real server, hit for real."""
 
 import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,16 +13,20 @@ import httpx2
 import pytest
 from asgi_lifespan import LifespanManager
 
+from app.agent import turn as turn_module
 from app.db import engine
 from app.db.engine import Database, explain
 from app.db.queries import load
 from app.errors import Unavailable
 from app.ledger import commit as commit_module
 from app.ledger.commit import Committer, EffectOutcome
+from app.llm.model import Completion, Request
 from app.main import create_app
+from app.venues import worker as worker_module
 from app.venues.feed import open_cycle
+from app.web import errors
 from app.world import feed
-from app.world.effects import Like, NewPost
+from app.world.effects import Like, NewComment, NewPost
 from tests.conftest import a_mind, run_sql, serving, settings_for, sign_up, with_database
 from tests.fault_proxy import proxied
 from tests.faults.own import (
@@ -39,6 +43,7 @@ from tests.faults.own import (
     take_all,
     why_failed,
     within,
+    write_until_it_panics,
 )
 from tests.ledger.test_commit import step, turns_for
 from tests.venues.test_cycle import people
@@ -53,6 +58,12 @@ async def is_ready(client: httpx2.AsyncClient) -> bool:
 
 async def not_ready(client: httpx2.AsyncClient) -> bool:
     return not await is_ready(client)
+
+
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns that don't wait for the database, and a worker that doesn't give them back."""
+    for module in (turn_module, worker_module):
+        monkeypatch.setattr(module, "AWAY", ())
 
 
 def assert_says_later(answer: httpx2.Response) -> None:
@@ -85,6 +96,67 @@ async def test_d1_backends_die_while_a_cycle_plays(own_url: str) -> None:
     assert statuses.keys() <= {200, 404, 503}, statuses
     assert statuses.get(503, 0) <= 2 * killed + 0.005 * sum(statuses.values()), (statuses, killed)
     assert await broken(own_url) == {}
+
+
+async def test_d1_control_without_patience_turns_fail(own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient(monkeypatch)
+    done = asyncio.Event()
+    async with opened(own_url, 3) as database:
+        await people(database, 60)
+        async with a_mind(database, Slow(0.05)) as mind:
+            run_id = await open_cycle(mind, SETTINGS)
+            assert run_id is not None
+            killing = asyncio.create_task(kills(own_url, every=0.15, how_many=1, done=done))
+            await played(mind, run_id)
+            done.set()
+            await killing
+        failed = await why_failed(database)
+    assert {reason.partition(":")[0] for reason in failed} == {"internal"}
+    assert await broken(own_url) == {}
+
+
+async def killed_in_the_middle(url: str, write: Callable[[Committer], Coroutine[Any, Any, object]]) -> None:
+    """Post 1's counters are locked; the backend that waits for them is killed, with what it has done so far."""
+    async with opened(url) as database:
+        await turns_for(database, 2)
+        await database.fetch("UPDATE runs SET turns_total = 2")
+        async with Committer(database, lease_seconds=20) as committer:
+            await committer.commit(step(1, 0, NewPost(body="a")))
+            other = await asyncpg.connect(url)
+            try:
+                async with other.transaction():
+                    await other.execute("SELECT FROM post_counts WHERE post_id = 1 FOR UPDATE")
+                    writing = asyncio.create_task(write(committer))
+                    await within(5, lambda: other.fetchval(f"SELECT EXISTS ({WAITING})"))
+                    assert not writing.done()
+                    await other.execute(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) w")
+                    with pytest.raises(engine.AWAY):
+                        await writing
+            finally:
+                await other.close()
+            assert await database.fetchval("SELECT count(*) FROM calls") == 1
+            await asyncio.gather(write(committer), return_exceptions=True)
+
+
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+ANSWER = step(2, 0, NewComment(1, body="b"), Like(1))
+
+
+async def test_d1_what_was_killed_in_the_middle_of_its_commit_is_there_once_when_tried_again(own_url: str) -> None:
+    await killed_in_the_middle(own_url, lambda committer: committer.commit(ANSWER))
+    async with opened(own_url) as database:
+        made = await database.fetch("SELECT (SELECT count(*) FROM comments) AS c, (SELECT count(*) FROM likes) AS l")
+    assert [tuple(row) for row in made] == [(1, 1)]
+    assert await broken(own_url) == {}
+
+
+async def test_d1_control_what_is_written_piece_by_piece_is_left_in_pieces(own_url: str) -> None:
+    async def piece_by_piece(committer: Committer) -> None:
+        await committer._database.fetch("INSERT INTO likes (post_id, persona_id) VALUES (1, 2)")
+        await committer._database.fetch("UPDATE post_counts SET likes_count = likes_count + 1 WHERE post_id = 1")
+
+    await killed_in_the_middle(own_url, piece_by_piece)
+    assert "I3 a post's counters equal their recounts" in await broken(own_url)
 
 
 async def test_d1_a_reading_whose_connection_is_lost_fails_no_turn(
@@ -254,24 +326,75 @@ async def test_d6_control_without_the_bound_it_waits(own_url: str, monkeypatch: 
             await asyncio.wait_for(client.get("/posts?page=2"), 3.5)
 
 
+@asynccontextmanager
+async def no_connection_left(url: str, hit: OwnServer) -> AsyncIterator[None]:
+    """Others hold every connection that the server gives, also those that were ours."""
+    taken: list[asyncpg.Connection] = []
+    try:
+        taken += await take_all(hit)
+        kept = taken[0]
+        name = url.partition("?")[0].rpartition("/")[2]
+        ours = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        while not await kept.fetchval(f"SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}'"):
+            await kept.execute(ours)  # the application is back at once, unless what it left is taken first
+            for _ in range(20):
+                taken += await take_all(hit)
+        yield
+    finally:
+        await asyncio.gather(*(connection.close() for connection in taken))
+
+
 async def test_d7_no_connection_is_left_at_the_server(own_url: str, hit: OwnServer) -> None:
     async with serving(settings_for(own_url)) as client:
-        taken: list[asyncpg.Connection] = []
-        try:
-            taken += await take_all(hit)
-            kept = taken[0]
-            name = own_url.partition("?")[0].rpartition("/")[2]
-            ours = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-            while not await kept.fetchval(f"SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '{name}'"):
-                await kept.execute(ours)  # the application is back at once, unless what it left is taken first
-                for _ in range(20):
-                    taken += await take_all(hit)
+        async with no_connection_left(own_url, hit):
             assert_says_later(await client.get("/readyz"))
             assert_says_later(await client.get("/posts?page=3"))
             assert (await client.get("/livez")).status_code == 200
-        finally:
-            await asyncio.gather(*(connection.close() for connection in taken))
         await within(5, lambda: is_ready(client))
+
+
+async def test_d7_control_if_nobody_knew_what_53300_says_it_would_be_our_bug(
+    own_url: str, hit: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknowing(error: BaseException) -> Any:
+        return None if isinstance(error, asyncpg.TooManyConnectionsError) else explain(error)
+
+    monkeypatch.setattr(errors, "explain", unknowing)
+    async with serving(settings_for(own_url)) as client, no_connection_left(own_url, hit):
+        assert (await client.get("/posts?page=3")).status_code == 500
+
+
+class Asked(Slow):
+    """Counts its calls."""
+
+    times = 0
+
+    async def complete(self, request: Request) -> Completion:
+        self.times += 1
+        return await super().complete(request)
+
+
+@pytest.mark.parametrize("patient", [True, pytest.param(False, marks=pytest.mark.slow)])
+async def test_d7_turns_wait_for_a_connection_and_control_without_patience_they_ask_anew(
+    own_url: str, hit: OwnServer, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    """A reply waits with its turn; a turn that does not wait is played again when its lease is over, or has failed."""
+    if not patient:
+        impatient(monkeypatch)
+    model = Asked(0.1)
+    async with opened(own_url) as database:
+        await people(database, 20)
+        async with a_mind(database, model) as mind:
+            run_id = await open_cycle(mind, SETTINGS)
+            assert run_id is not None
+            playing = asyncio.create_task(played(mind, run_id))
+            await within(5, lambda: database.fetchval("SELECT count(*) > 5 FROM calls"))
+            async with no_connection_left(own_url, hit):
+                await asyncio.sleep(1)
+            assert sum((await playing).values()) == 20
+        lost = model.times - await database.fetchval("SELECT count(*) FROM calls")
+    assert (lost == 0) is patient
+    assert await broken(own_url) == {}
 
 
 # No room
@@ -298,6 +421,34 @@ async def test_d8_a_full_disk_refuses_writes_and_serves_reads() -> None:
                 assert (await add(client, admin, made)).status_code == 201
                 assert len((await client.get("/personas", headers=admin)).json()) == min(made + 1, 100)
             assert await broken(url) == {}
+
+
+async def test_d9_a_full_disk_of_the_log_is_503_until_there_is_room() -> None:
+    """PostgreSQL panics; the application lives, says so to readers and writers alike, and heals with it."""
+    with small_disk(64) as disk, own_server() as server:
+        server.move_log(disk)
+        async with world_of_url(server) as url, serving(settings_for(url)) as client:
+            admin = await sign_up(client)
+            assert (await add(client, admin, 0)).status_code == 201
+            filler = disk / "filler"
+            filler.write_bytes(bytes(shutil.disk_usage(disk).free))
+            await write_until_it_panics(url)
+            for _ in range(3):
+                assert_says_later(await client.get("/posts?page=3"))
+                assert_says_later(await add(client, admin, 1))
+                assert_says_later(await client.get("/readyz"))
+                assert (await client.get("/livez")).status_code == 200
+                await asyncio.sleep(0.2)
+            filler.unlink()
+            await asyncio.to_thread(server.mend)
+            await within(5, lambda: is_ready(client))
+            assert (await client.get("/posts?page=3")).status_code == 200
+            assert (await add(client, admin, 1)).status_code == 201
+            named = {persona["username"] for persona in (await client.get("/personas", headers=admin)).json()}
+        panics = [line for line in (server.home / "pg.log").read_text().splitlines() if "PANIC" in line]
+        assert named == {"n0", "n1"}
+        assert any("No space left on device" in line for line in panics), panics
+        assert await broken(url) == {}
 
 
 async def add(client: httpx2.AsyncClient, admin: dict[str, str], number: int) -> httpx2.Response:

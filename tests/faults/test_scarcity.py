@@ -12,6 +12,7 @@ from tests.venues.test_kill import opened, until
 
 KILOBYTES = 200_000
 FAT = 900_000
+HELD = "SELECT count(*) FROM turns WHERE state = 'running'"
 
 
 @pytest.mark.slow
@@ -35,12 +36,16 @@ async def test_p9_a_worker_out_of_memory_loses_nothing_and_doubles_nothing(
         poor._command = ["/bin/bash", "-c", f'ulimit -d {KILOBYTES}; exec "$@"', "sh", *poor._command]
         await poor.start()
         assert await asyncio.wait_for(poor.alive[0].wait(), 60) != 0
-        written = told.writes
+        written, held = told.writes, await database.fetchval(HELD)
         fat = 0
         heir = Workers(url, base_url, 1, at_once=60, transport="raw")
         await heir.start()
         await until(database, f"SELECT state <> 'running' FROM runs WHERE id = {run_id}")
         assert await heir.stop() == [0]
+    # it went on when the first leases were over: each turn that the dead one held was claimed once more, by the heir
+    assert held > 0
+    epochs = await database.fetch("SELECT epoch, count(*) AS turns FROM turns GROUP BY 1")
+    assert {row["epoch"]: row["turns"] for row in epochs} == {1: 100 - held, 2: held}
     found = await count(database, told, 1, 1, 0)
     assert written > 0
     assert found.writes > written

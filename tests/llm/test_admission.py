@@ -288,6 +288,17 @@ def test_probes_come_ever_later_up_to_eight_seconds(monkeypatch: pytest.MonkeyPa
         circuit.failed(now)
     assert waits == [1, 2, 4, 8, 8, 8]
     circuit.answered()
+    for n in range(10):
+        circuit.failed(now + n)
+    now, waits = now + 9, []
+    for _ in range(6):
+        waits.append(circuit.wait(now))
+        now += waits[-1]
+        assert circuit.wait(now) == 0
+        circuit.probed(now)
+        circuit.hung()
+    assert waits == [1, 1, 2, 4, 8, 8]
+    circuit.answered()
     assert circuit.wait(now) == 0
     assert not any(circuit.failed(now + 31 * n) for n in range(30)), "far apart they are no burst"
 
@@ -307,6 +318,68 @@ async def test_behind_a_provider_that_hangs_nobody_waits_for_ever() -> None:
         assert time.monotonic() - began < 3
         assert statuses(found) <= {"timeout", "unavailable"}
         assert len(server.received) <= 4
+
+
+@asynccontextmanager
+async def behind_an_open_circuit(*faults: Fault, patience: float) -> AsyncIterator[tuple[Admitted, FaultLLM]]:
+    """A provider that failed until the circuit opened, and now plays these."""
+    async with fault_llm.serving(error(500)) as server, asking(server, patience=patience, deadline=30) as model:
+        while not model.gate.breaker.open:
+            await model.complete(REQUEST)
+        server.play(*faults)
+        yield model, server
+
+
+async def test_a_probe_that_hangs_does_not_hold_back_the_next() -> None:
+    async with behind_an_open_circuit(*[NAMED["hang"]] * 3, ok(), patience=20) as (model, server):
+        hanging = [asyncio.create_task(model.complete(REQUEST)) for _ in range(3)]
+        await asyncio.sleep(0)  # they come first
+        assert (await model.complete(REQUEST)).status == "ok"
+        assert not model.gate.breaker.open
+        assert len(server.received) == 4
+        assert not any(task.done() for task in hanging)
+        await all_of(model, 8)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+    assert model.gate._probes == set()
+    assert model.gate.window._under_way == 0
+
+
+async def test_control_while_it_is_waited_for_nobody_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gate, "_give_up_probe", lambda _: None)
+    async with behind_an_open_circuit(NAMED["hang"], ok(), patience=1) as (model, server):
+        hanging = asyncio.create_task(model.complete(REQUEST))
+        await asyncio.sleep(0)
+        found = await model.complete(REQUEST)
+        assert (found.status, found.asked, len(server.received)) == ("unavailable", False, 1)
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_the_late_answer_of_a_slow_provider_closes_the_circuit(
+    counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than any probe is waited for; if late answers did not count, it would stay shut out."""
+    give_up = Gate._give_up_probe
+
+    def forget(gate: Gate) -> None:
+        give_up(gate)
+        gate._probes.clear()
+
+    if not counts:
+        monkeypatch.setattr(Gate, "_give_up_probe", forget)
+    async with behind_an_open_circuit(slow(ok(), 1.0), patience=30) as (model, server):
+        first = asyncio.create_task(model.complete(REQUEST))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(model.complete(REQUEST)) for _ in range(40)]
+        assert (await first).status == "ok"
+        assert model.gate.breaker.open is not counts
+        assert 2 <= len(server.received) <= 6
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 async def test_nobody_there() -> None:

@@ -179,3 +179,16 @@ def test_the_price_is_the_gateways(model: str, base_url: str | None) -> None:
         assert found is not None
     if model != "scripted" and (model != "mine" or base_url):
         assert found == charge(Gateway(settings)._price(model, endpoint(settings, model)), usage)
+
+
+@pytest.mark.parametrize(("epoch", "drifts"), [(2, 0), (1, 1)])
+async def test_a_turn_whose_caps_go_in_the_middle_is_no_drift(
+    database: Database, desk: Desk, epoch: int, drifts: int
+) -> None:
+    """Another process, without caps, goes on with it. That one process charges some of a turn's calls only, is."""
+    hold = await desk.reserve(account(run=MANY), 500, 0.0)
+    await database.fetch("UPDATE turns SET epoch = $1 WHERE id = 1", epoch)
+    async with Committer(database, lease_seconds=20) as committer:
+        await committer.commit(step(1, 0, epoch=epoch, hold=hold))
+        await committer.commit(step(1, 1, epoch=epoch))
+    assert len(await recount(database)) == drifts

@@ -11,18 +11,19 @@ import pytest
 from app.agent.turn import Mind
 from app.db.engine import Database
 from app.errors import Conflict, NotFound
-from app.ledger import pulse
+from app.ledger import commit, pulse
 from app.ledger.pulse import Pulse
 from app.llm.model import Completion, Halted, Request
 from app.llm.scripted import ScriptedModel
+from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
 from app.venues import crew as crew_module
 from app.venues import dispatch
 from app.venues.crew import Crew
 from app.venues.dispatch import PgQueue
-from app.venues.feed import open_cycle, play_cycle
+from app.venues.feed import open_cycle, play_cycle, prepare_run
 from app.venues.run import TURNS, hand_out, resume_run, stop_run
-from app.venues.worker import Worker
+from app.venues.worker import TurnEnd, Worker
 from tests.conftest import a_mind
 from tests.ledger.test_commit import drifted
 from tests.venues.test_cycle import people, states
@@ -150,6 +151,87 @@ async def test_two_crews_share_a_run_and_play_each_turn_once(database: Database,
     assert one.ended > 0 < two.ended
     assert one.ended + two.ended == await database.fetchval("SELECT count(*) FROM calls")
     assert await database.fetchval("SELECT max(epoch) FROM turns") == 1
+
+
+TURNS_TOO_MANY = """
+    SELECT count(*) FROM (
+        SELECT FROM turns t JOIN runs r ON r.id = t.run_id
+        GROUP BY t.persona_id, split_part(r.slot, '/', 3) HAVING count(*) > 1
+    ) d
+"""
+"""Personas that have more than one turn in a slot, which is what the scheduler calls VENUE/MINUTES/TICK."""
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_p2_five_schedulers_at_one_tick_and_control_each_with_a_slot_of_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    slot = Scheduler._slot
+
+    async def own(scheduler: Scheduler) -> str:
+        return f"{await slot(scheduler)}/{id(scheduler)}"
+
+    if not shared:
+        monkeypatch.setattr(Scheduler, "_slot", own)
+    await people(database, 10)
+    async with a_mind(database) as mind:
+        five = [Scheduler(mind, SETTINGS) for _ in range(5)]
+        for scheduler in five:
+            scheduler._set(60)
+        await asyncio.gather(*(scheduler._tick() for scheduler in five))
+    assert (await database.fetchval("SELECT count(*) FROM runs") == 1) is shared
+    assert (await database.fetchval(TURNS_TOO_MANY) == 0) is shared
+
+
+class Held(Counting):
+    """A model that thinks until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+
+    async def complete(self, request: Request) -> Completion:
+        self.begun += 1
+        await self.free.wait()
+        return await ScriptedModel.complete(self, request)
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+async def test_p2_what_a_stale_epoch_brings_is_rejected_and_control_without_the_fence_it_is_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch, fenced: bool
+) -> None:
+    """One worker is frozen while it asks; another takes its turns over, and still asks when the first wakes up."""
+    unfenced = commit.COMMIT.replace("t.epoch = g.epoch AND ", "")
+    assert unfenced != commit.COMMIT
+    if not fenced:
+        monkeypatch.setattr(commit, "COMMIT", unfenced)
+    await people(database, 6)
+    frozen, heir, ended = Held(), Held(), list[TurnEnd]()
+    async with (
+        a_mind(database, frozen) as one,
+        a_mind(database, heir) as two,
+        Worker(one, at_once=6, lease_seconds=0.3) as late,
+        Worker(two, at_once=6) as other,
+    ):
+        run_id = await open_cycle(one, SETTINGS)
+        assert run_id is not None
+        prepare = await prepare_run(one, SETTINGS, run_id), await prepare_run(two, SETTINGS, run_id)
+        assert prepare[0] is not None
+        assert prepare[1] is not None
+        waking = asyncio.create_task(late.play(run_id, prepare[0], on_end=ended.append))
+        await until(lambda: asyncio.sleep(0, frozen.begun == 6))
+        assert late._beating is not None
+        late._beating.cancel()
+        inheriting = asyncio.create_task(other.play(run_id, prepare[1]))
+        await until(lambda: asyncio.sleep(0, heir.begun == 6))
+        frozen.free.set()
+        await until(lambda: asyncio.sleep(0, len(ended) == 6))
+        written = await database.fetchval("SELECT count(*) FROM calls")
+        assert [end.reason == "superseded" for end in ended] == [fenced] * 6
+        assert (written == 0) is fenced
+        heir.free.set()
+        await asyncio.gather(waking, inheriting)
+    assert await state(database, run_id) == "completed"
 
 
 async def test_queued_batches_are_queued_once(database: Database) -> None:
