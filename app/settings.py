@@ -1,16 +1,22 @@
 """All settings, from the environment; unsafe values are refused before anything starts."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import Misconfigured
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]", "host.docker.internal"})
 WEAK_SECRETS = ("secret", "changeme", "change-me", "password", "default", "example", "your-", "bootstrap")
+
+Source = Literal["default", "environment", "file", "command line"]
+HANDED_ON = "SIMFEED_SOURCES"
+"""Where `simfeed up` tells the server it becomes which of its variables were flags, defaults, or in the home folder."""
 
 
 class Settings(BaseSettings):
@@ -87,6 +93,9 @@ class Settings(BaseSettings):
     max_calls_per_reply: int = Field(5, ge=1, le=20, description="Actions carried out of one model reply.")
     max_concurrent_turns: int = Field(64, ge=1, le=10_000, description="Turns that are under way at once.")
     result_tokens: int = Field(400, ge=50, le=20_000, description="Tokens a reading action may return.")
+    copies: Literal["mark", "quarantine"] = Field(
+        "quarantine", description="What becomes of texts that two personas or more copy: marked only, or hidden too."
+    )
 
     rate_limit_per_minute: int = Field(
         6_000, ge=0, description="Requests a minute for one client address; 0: no limit."
@@ -102,7 +111,12 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="Origins, separated by commas, that may read the public routes."
     )
+    metrics_token: SecretStr | None = Field(
+        None, description="Who sends it as a bearer may read /metrics; without it, only this machine may."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    _given: dict[str, Source] = PrivateAttr(default_factory=dict)
 
     @field_validator("trusted_proxies", "cors_origins", mode="before")
     @classmethod
@@ -130,10 +144,10 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("bootstrap_token")
+    @field_validator("bootstrap_token", "metrics_token")
     @classmethod
-    def _long_token(cls, value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else ""
         if text and (len(text) < 16 or len(set(text)) < 6):
             raise ValueError("must be at least 16 hard-to-guess characters")
         return value
@@ -168,9 +182,30 @@ def load_settings(**overrides: object) -> Settings:
         Misconfigured: names each wrong variable and what it must be.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic at run time
+        settings = Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic at run time
     except ValidationError as error:
         raise Misconfigured("; ".join(_explain(dict(e)) for e in error.errors())) from None
+    settings._given = dict.fromkeys(overrides, "command line")
+    return settings
+
+
+def from_file(settings: Settings, values: Mapping[str, object]) -> Settings:
+    """`settings` with what a file of the home folder says."""
+    changed = settings.model_copy(update=values)
+    changed._given = {**settings._given, **dict.fromkeys(values, "file")}
+    return changed
+
+
+def sources(settings: Settings) -> dict[str, Source]:
+    """Where the value of each setting comes from."""
+    here = {name.lower() for name in os.environ}
+    pairs = (part.partition("=") for part in os.environ.get(HANDED_ON, "").split(","))
+    known: dict[str, Source] = {"default": "default", "file": "file", "command line": "command line"}
+    handed = {name: known.get(source, "environment") for name, _, source in pairs}
+    return {
+        name: settings._given.get(name) or (handed.get(name, "environment") if name in here else "default")
+        for name in Settings.model_fields
+    }
 
 
 def _explain(error: dict[str, object]) -> str:

@@ -54,9 +54,10 @@ wanted AS MATERIALIZED (SELECT * FROM acted WHERE effect IS NOT NULL),
 target_posts AS MATERIALIZED (
     SELECT p.id, p.author_id, coalesce(p.repost_of, p.id) AS root_id
     FROM posts p
-    WHERE p.id IN (SELECT target_id FROM wanted WHERE effect IN ('comment', 'like', 'unlike', 'repost', 'report'))
+    WHERE NOT p.hidden
+      AND p.id IN (SELECT target_id FROM wanted WHERE effect IN ('comment', 'like', 'unlike', 'repost', 'report'))
 ),
-post_wishes AS MATERIALIZED (
+post_targets AS MATERIALIZED (
     SELECT w.*, CASE WHEN w.effect = 'repost' THEN p.root_id ELSE p.id END AS post_id, p.author_id,
            p.author_id = w.actor AS own,
            EXISTS (SELECT FROM mutes m WHERE m.persona_id = p.author_id AND m.muted_id = w.actor) AS muted
@@ -71,9 +72,10 @@ person_wishes AS MATERIALIZED (
 ),
 locked_posts AS MATERIALIZED (
     SELECT c.post_id FROM post_counts c
-    WHERE c.post_id IN (SELECT post_id FROM post_wishes WHERE effect <> 'report')
+    WHERE NOT c.hidden AND c.post_id IN (SELECT post_id FROM post_targets)
     ORDER BY c.post_id FOR NO KEY UPDATE
 ),
+post_wishes AS MATERIALIZED (SELECT t.* FROM post_targets t JOIN locked_posts USING (post_id)),
 locked_people AS MATERIALIZED (
     SELECT p.id FROM personas p
     WHERE (SELECT count(*) FROM locked_posts) >= 0

@@ -1,18 +1,20 @@
 -- The feed, read by pages, the API and personas alike. Every list is one bounded index scan, from a cursor on.
 -- The first page's cursor is the greatest value of its type. `OFFSET 0` keeps each row's joins a lookup by key, whatever
 -- the planner guesses of $-parameters, so that one generic plan serves every call and nothing is planned anew.
+-- What is in quarantine is left out before LIMIT counts, so that pages are full, by indexes that do not hold it: a thousand
+-- hidden posts cost a page nothing. `feed_posts` itself holds no hidden post.
 
 -- name: latest  Newest first, before post $1.
-SELECT f.* FROM (SELECT id FROM posts WHERE id < $1 ORDER BY id DESC LIMIT $2) page
+SELECT f.* FROM (SELECT id FROM posts WHERE NOT hidden AND id < $1 ORDER BY id DESC LIMIT $2) page
 CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: latest_by  Newest of author $3.
-SELECT f.* FROM (SELECT id FROM posts WHERE author_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2) page
+SELECT f.* FROM (SELECT id FROM posts WHERE author_id = $3 AND NOT hidden AND id < $1 ORDER BY id DESC LIMIT $2) page
 CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: top  Most liked first, before ($1 likes, post $3).
 SELECT f.* FROM (
-    SELECT post_id FROM post_counts WHERE (likes_count, post_id) < ($1::int, $3::bigint)
+    SELECT post_id FROM post_counts WHERE NOT hidden AND (likes_count, post_id) < ($1::int, $3::bigint)
     ORDER BY likes_count DESC, post_id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
 ORDER BY f.likes_count DESC, f.id DESC
@@ -23,7 +25,7 @@ ORDER BY likes_count DESC, post_id DESC LIMIT $2
 
 -- name: hot  Ranked by likes, comments and youth, before ($1 rank, post $3).
 SELECT f.* FROM (
-    SELECT post_id FROM post_counts WHERE (hot, post_id) < ($1::float8, $3::bigint)
+    SELECT post_id FROM post_counts WHERE NOT hidden AND (hot, post_id) < ($1::float8, $3::bigint)
     ORDER BY hot DESC, post_id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
 ORDER BY f.hot DESC, f.id DESC
@@ -34,7 +36,7 @@ ORDER BY hot DESC, post_id DESC LIMIT $2
 
 -- name: discussed  Most commented first, before ($1 comments, post $3).
 SELECT f.* FROM (
-    SELECT post_id FROM post_counts WHERE (comments_count, post_id) < ($1::int, $3::bigint)
+    SELECT post_id FROM post_counts WHERE NOT hidden AND (comments_count, post_id) < ($1::int, $3::bigint)
     ORDER BY comments_count DESC, post_id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.post_id OFFSET 0) f
 ORDER BY f.comments_count DESC, f.id DESC
@@ -47,18 +49,19 @@ ORDER BY comments_count DESC, post_id DESC LIMIT $2
 SELECT f.* FROM (
     SELECT p.id FROM follows w
     CROSS JOIN LATERAL (
-        SELECT id FROM posts WHERE author_id = w.followed AND id < $1 ORDER BY id DESC LIMIT $2
+        SELECT id FROM posts WHERE author_id = w.followed AND NOT hidden AND id < $1 ORDER BY id DESC LIMIT $2
     ) p
     WHERE w.follower = $3 ORDER BY p.id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: search  Posts that hold all words of $3, newest first.
 SELECT f.* FROM (
-    SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $3) AND id < $1 ORDER BY id DESC LIMIT $2
+    SELECT id FROM posts WHERE search @@ websearch_to_tsquery('simple', $3) AND NOT hidden AND id < $1
+    ORDER BY id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: page  Page by number; $1 rows are skipped over the primary key alone.
-SELECT f.* FROM (SELECT id FROM posts ORDER BY id DESC OFFSET $1 LIMIT $2) page
+SELECT f.* FROM (SELECT id FROM posts WHERE NOT hidden ORDER BY id DESC OFFSET $1 LIMIT $2) page
 CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
 -- name: post  One post.
@@ -68,10 +71,10 @@ SELECT * FROM feed_posts WHERE id = $1
 SELECT c.id, p.id AS post_id, c.body, c.author_id, a.username AS author_username, c.created_at
 FROM posts p
 LEFT JOIN LATERAL (
-    SELECT * FROM comments WHERE post_id = p.id AND id < $2 ORDER BY id DESC LIMIT $3
+    SELECT * FROM comments WHERE post_id = p.id AND NOT hidden AND id < $2 ORDER BY id DESC LIMIT $3
 ) c ON true
 LEFT JOIN personas a ON a.id = c.author_id
-WHERE p.id = $1
+WHERE p.id = $1 AND NOT p.hidden
 ORDER BY c.id DESC
 
 -- name: for_persona_latest  The newest 50 posts as persona $1 sees them: not its own, none of whom it muted, nor shared from them.
@@ -80,7 +83,7 @@ SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes
 FROM (
     SELECT s.id FROM (
         SELECT p.id, p.author_id, o.author_id AS original_author_id
-        FROM (SELECT id, author_id, repost_of FROM posts ORDER BY id DESC LIMIT 50) p
+        FROM (SELECT id, author_id, repost_of FROM posts WHERE NOT hidden ORDER BY id DESC LIMIT 50) p
         LEFT JOIN LATERAL (SELECT author_id FROM posts o WHERE o.id = p.repost_of OFFSET 0) o ON true
     ) s
     WHERE s.author_id <> $1
@@ -96,7 +99,8 @@ FROM (
     SELECT s.id FROM (
         SELECT k.id, k.rank, p.author_id, p.original_author_id
         FROM (
-            SELECT post_id AS id, likes_count AS rank FROM post_counts ORDER BY likes_count DESC, post_id DESC LIMIT 50
+            SELECT post_id AS id, likes_count AS rank FROM post_counts WHERE NOT hidden
+            ORDER BY likes_count DESC, post_id DESC LIMIT 50
         ) k CROSS JOIN LATERAL (
             SELECT p.author_id, (SELECT o.author_id FROM posts o WHERE o.id = p.repost_of) AS original_author_id
             FROM posts p WHERE p.id = k.id OFFSET 0
@@ -115,7 +119,8 @@ FROM (
     SELECT s.id FROM (
         SELECT k.id, k.rank, p.author_id, p.original_author_id
         FROM (
-            SELECT post_id AS id, comments_count AS rank FROM post_counts ORDER BY comments_count DESC, post_id DESC LIMIT 50
+            SELECT post_id AS id, comments_count AS rank FROM post_counts WHERE NOT hidden
+            ORDER BY comments_count DESC, post_id DESC LIMIT 50
         ) k CROSS JOIN LATERAL (
             SELECT p.author_id, (SELECT o.author_id FROM posts o WHERE o.id = p.repost_of) AS original_author_id
             FROM posts p WHERE p.id = k.id OFFSET 0
@@ -131,7 +136,7 @@ ORDER BY f.comments_count DESC, f.id DESC
 SELECT f.id, f.root_id, f.author_username, f.author_id, f.title, f.body, f.likes_count, f.comments_count,
        f.created_at, f.repost_of, f.repost_of_username
 FROM (
-    SELECT id FROM posts p WHERE search @@ websearch_to_tsquery('simple', $2)
+    SELECT id FROM posts p WHERE search @@ websearch_to_tsquery('simple', $2) AND NOT hidden
       AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = p.author_id)
     ORDER BY id DESC LIMIT $3
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f
@@ -141,17 +146,17 @@ ORDER BY f.id DESC
 SELECT c.id, c.body, c.author_id, a.username AS author_username, c.created_at
 FROM posts p
 LEFT JOIN LATERAL (
-    SELECT * FROM comments k WHERE k.post_id = p.id
+    SELECT * FROM comments k WHERE k.post_id = p.id AND NOT k.hidden
       AND NOT EXISTS (SELECT FROM mutes m WHERE m.persona_id = $1 AND m.muted_id = k.author_id)
     ORDER BY k.id DESC LIMIT $3
 ) c ON true
 LEFT JOIN personas a ON a.id = c.author_id
-WHERE p.id = $2 ORDER BY c.id DESC
+WHERE p.id = $2 AND NOT p.hidden ORDER BY c.id DESC
 
 -- name: author_for_persona  Who wrote post $2, and whether persona $1 follows them.
 SELECT a.id, a.username, a.bio, a.followers_count,
        EXISTS (SELECT FROM follows w WHERE w.follower = $1 AND w.followed = a.id) AS followed
-FROM posts p JOIN personas a ON a.id = p.author_id WHERE p.id = $2
+FROM posts p JOIN personas a ON a.id = p.author_id WHERE p.id = $2 AND NOT p.hidden
 
 -- name: follows_actions  What those whom persona $1 follows did lately.
 SELECT k.did, k.post_id, k.text, k.created_at, a.id AS author_id, a.username AS author_username
@@ -163,11 +168,13 @@ FROM (
 JOIN personas a ON a.id = w.followed
 CROSS JOIN LATERAL (
     (SELECT CASE WHEN repost_of IS NULL THEN 'post' ELSE 'repost' END AS did, coalesce(repost_of, id) AS post_id,
-            body AS text, created_at FROM posts WHERE author_id = a.id ORDER BY id DESC LIMIT 2)
+            body AS text, created_at FROM posts WHERE author_id = a.id AND NOT hidden ORDER BY id DESC LIMIT 2)
     UNION ALL
-    (SELECT 'comment', post_id, body, created_at FROM comments WHERE author_id = a.id ORDER BY id DESC LIMIT 2)
+    (SELECT 'comment', post_id, body, created_at FROM comments c WHERE author_id = a.id AND NOT hidden
+       AND NOT (SELECT p.hidden FROM posts p WHERE p.id = c.post_id) ORDER BY id DESC LIMIT 2)
     UNION ALL
-    (SELECT 'like', post_id, '', created_at FROM likes WHERE persona_id = a.id ORDER BY id DESC LIMIT 2)
+    (SELECT 'like', post_id, '', created_at FROM likes l WHERE persona_id = a.id
+       AND NOT (SELECT p.hidden FROM posts p WHERE p.id = l.post_id) ORDER BY id DESC LIMIT 2)
 ) k
 ORDER BY k.created_at DESC, a.id LIMIT $2
 
@@ -184,13 +191,15 @@ SELECT p.id, p.username, p.description, p.bio, p.profile, p.model, p.temperature
             SELECT * FROM (
                 (SELECT CASE WHEN repost_of IS NULL THEN 'posted' ELSE 'reposted' END AS kind,
                         coalesce(repost_of, id) AS object_id, left(body, 60) AS text, created_at
-                 FROM posts WHERE author_id = p.id ORDER BY id DESC LIMIT 3)
+                 FROM posts WHERE author_id = p.id AND NOT hidden ORDER BY id DESC LIMIT 3)
                 UNION ALL
                 (SELECT 'commented on', post_id, left(body, 60), created_at
-                 FROM comments WHERE author_id = p.id ORDER BY id DESC LIMIT 3)
+                 FROM comments c WHERE author_id = p.id AND NOT hidden
+                   AND NOT (SELECT o.hidden FROM posts o WHERE o.id = c.post_id) ORDER BY id DESC LIMIT 3)
                 UNION ALL
                 (SELECT 'liked', post_id, '', created_at
-                 FROM likes WHERE persona_id = p.id ORDER BY id DESC LIMIT 3)
+                 FROM likes l WHERE persona_id = p.id
+                   AND NOT (SELECT o.hidden FROM posts o WHERE o.id = l.post_id) ORDER BY id DESC LIMIT 3)
                 UNION ALL
                 (SELECT 'followed', f.followed, o.username, f.created_at
                  FROM follows f JOIN personas o ON o.id = f.followed

@@ -1,19 +1,22 @@
 """What a text repeats of what its writer was just told: content that spreads itself, and instructions that leak.
 
-Measured and marked, not prevented: a mark stands in the ledger beside the action.
+Measured and marked, not prevented: a mark stands in the ledger beside the action. What marks lead to is decided at the
+end of the cycle, by `world/moderation`.
 """
 
 import json
 from collections.abc import Sequence
 
-PARTS = 8
-ENOUGH = 6
+from app.world import moderation
+
+PARTS = moderation.PARTS
+ENOUGH = moderation.ENOUGH
 SHORTEST = 40
 """Characters below which a text is everybody's."""
 
 OWN_WORDS = b'{"role":"assistant"'
-OWN_INSTRUCTIONS = "repeats its own instructions"
-JUST_READ = "copies what it has just read"
+OWN_INSTRUCTIONS = moderation.OWN_INSTRUCTIONS
+JUST_READ = moderation.JUST_READ
 
 
 def repeated(body: str, told: Sequence[bytes]) -> str:

@@ -7,7 +7,7 @@ import typer
 from typer.exceptions import TyperException
 
 from app import logs
-from app.cli import admin, bench, db, doctor, estimate, halt, models, personas, runs, up, worker
+from app.cli import admin, bench, db, doctor, estimate, halt, models, personas, posts, runs, up, worker
 from app.cli.common import EXIT_USAGE, err, exit_code
 from app.errors import AppError
 
@@ -37,6 +37,7 @@ app.command("halt")(halt.halt)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.add_typer(personas.app, name="personas")
+app.add_typer(posts.app, name="posts")
 app.add_typer(admin.app, name="admin")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

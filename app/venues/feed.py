@@ -8,18 +8,21 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 
 from app.actions.feed import every_feed_actions, feed_actions, feed_actions_by
 from app.agent import prompt
 from app.agent.turn import Mind, Seat, State, Turn
+from app.db.engine import TROUBLE
 from app.ledger import transcript
 from app.settings import Settings
 from app.streams import number
 from app.venues.run import TURNS, account, awake, now, open_run
-from app.venues.worker import Claim, Play, Prepare, TurnEnd, Worker
-from app.world import feed
+from app.venues.worker import EVERY, Claim, Play, Prepare, TurnEnd, Worker
+from app.world import feed, moderation
 
 VENUE = "feed"
+log = structlog.get_logger()
 
 
 async def open_cycle(
@@ -42,6 +45,7 @@ async def open_cycle(
         "model": settings.simfeed_model,
         "tool_mode": settings.tool_mode,
         "max_actions": settings.max_actions,
+        "copies": settings.copies,
         **terms,
     }
     return await open_run(
@@ -57,26 +61,65 @@ async def open_cycle(
 
 
 async def prepare_run(mind: Mind, settings: Settings, run_id: int) -> Prepare | None:
-    """How a cycle's turns are played; None if there is no such run."""
+    """How a cycle's turns are played; None if there is no such run.
+
+    Marked texts are looked into once none of the cycle's turns is open, by whoever ends the last; and, in case that
+    process died, before anybody begins the next cycle.
+    """
     run = await mind.database.fetchrow(TURNS["run"], run_id)
     if run is None:
         return None
     terms = msgspec.json.decode(run["settings"])
     native = terms.get("tool_mode", "native") == "native"
+    copies: moderation.Mode = terms.get("copies", settings.copies)
+    await _look_into(mind, await moderation.left_over(mind.database, VENUE, run_id), copies)
     await transcript.keep_tools(mind.database, [(a.tools_sha256, a.tools) for a in every_feed_actions()])
 
+    under_way = 0
+
     async def prepare(claims: list[Claim]) -> Play:
+        nonlocal under_way
         rows = await feed.situations(mind.database, [claim.persona_id for claim in claims])
 
+        under_way += len(claims)
+
         async def play(claim: Claim) -> tuple[State, str | None]:
+            nonlocal under_way
             row = rows[claim.persona_id]
             seat = _seat(claim, row, run_id, run["seed"], terms, settings, native)
-            turn = await _turn(mind, seat, claim, row)
-            return await turn.play(), turn.reason
+            try:
+                turn = await _turn(mind, seat, claim, row)
+                state = await turn.play()
+            finally:
+                under_way -= 1
+            if not under_way:
+                await _close(mind, run_id, copies)
+            return state, turn.reason
 
         return play
 
     return prepare
+
+
+async def _close(mind: Mind, run_id: int, copies: moderation.Mode) -> None:
+    """Look into what was marked, if the cycle is over."""
+    try:
+        if await mind.database.fetchval(TURNS["open_turns"], run_id, *EVERY):
+            return
+    except TROUBLE as error:
+        log.debug("left to the next cycle", run=run_id, error=type(error).__name__)
+        return
+    await _look_into(mind, [run_id], copies)
+
+
+async def _look_into(mind: Mind, run_ids: list[int], copies: moderation.Mode) -> None:
+    try:
+        changed = await moderation.look_into(mind.database, run_ids, copies)
+    except TROUBLE as error:
+        log.warning("marked texts are looked into before the next cycle", runs=run_ids, error=type(error).__name__)
+        return
+    if changed.posts or changed.comments:
+        log.warning("texts that spread are in quarantine", runs=run_ids, posts=changed.posts, comments=changed.comments)
 
 
 async def play_cycle(

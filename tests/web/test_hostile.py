@@ -57,6 +57,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "update_persona": PERSONA,
     "set_interval": {"interval": 5},
     "set_halt": {"halted": False},
+    "set_quarantine": {"quarantined": False, "reason": "r"},
 }
 """A body for each operation that takes one: complete, and right but for what `REFUSED` says."""
 
@@ -135,6 +136,8 @@ def read_operations(document: dict[str, Any]) -> dict[str, Operation]:
     found = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            if operation["operationId"] in ("read_events", "read_metrics"):
+                continue  # test_events.py has hostile values for what has no end, test_metrics.py asks as strangers do
             found[operation["operationId"]] = Operation(
                 operation["operationId"],
                 method.upper(),
@@ -532,7 +535,7 @@ async def test_h10_sql_in_a_persona_is_text(house: House) -> None:
             assert answer.status_code == 200, answer.text
             assert answer.json()[place[0]] == change[place[0]]
     after = await house.snapshot()
-    assert {name for name in before if before[name] != after[name]} <= {"personas", "audit"}
+    assert {name for name in before if before[name] != after[name]} <= {"personas", "persona_versions", "audit"}
     assert before["personas"].partition(":")[0] == after["personas"].partition(":")[0]
     await house.client.delete(f"/personas/{number}", headers=house.admin)
 

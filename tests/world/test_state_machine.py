@@ -38,7 +38,9 @@ BAD_TEXTS = ("", " \n", "a\0b", "x" * 8_001, None, 7)
 WHO = st.sampled_from([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2])
 NUMBER = st.sampled_from([1, 1, 2, 2, 3, 4])
 RESET = """
+    ALTER TABLE audit DISABLE TRIGGER audit_append_only;
     TRUNCATE personas, posts, admin, admin_invitations, admin_sessions, login_attempts, audit RESTART IDENTITY CASCADE;
+    ALTER TABLE audit ENABLE TRIGGER audit_append_only;
     UPDATE instance SET bootstrapped_at = NULL;
 """
 

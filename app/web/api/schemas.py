@@ -184,6 +184,90 @@ class HaltOut(BaseModel):
     refused_by: list[RefusedOut]
 
 
+Kind = Literal["post", "comment", "bio"]
+
+
+class FlagOut(BaseModel):
+    """A text that was marked: a near copy (of `source`, at the end of a chain from `origin`), or own instructions.
+
+    `source` is null for a canary, until the end of the cycle, and where it was not found; a bio's id is its persona's.
+    """
+
+    mark: Literal["copy", "canary"]
+    kind: Kind
+    object_id: int
+    persona_id: int
+    username: str
+    run_id: int
+    turn_id: int
+    text: str | None
+    source_kind: Kind | None
+    source_id: int | None
+    similarity: float | None = Field(description="Which share of the copy's eighths stands in the source: 0.75 to 1.")
+    origin_kind: Kind | None
+    origin_id: int | None
+    generation: int | None
+    quarantined: bool
+    created_at: datetime
+
+
+class GenerationOut(BaseModel):
+    """What carries a text after so many copies; `r` is copies for each carrier that anybody was shown."""
+
+    generation: int
+    carriers: int
+    shown: int
+    readers: int
+    copies: int
+    r: float
+
+
+class InfectionOut(BaseModel):
+    """How a text spreads: `r0` is the mean number of copies that each carrier's exposure caused."""
+
+    kind: Kind
+    id: int
+    username: str
+    text: str
+    quarantined: bool
+    copies: int
+    r0: float
+    generations: list[GenerationOut]
+
+
+class QuarantinedOut(BaseModel):
+    """A post (with its reposts) or comment that nobody sees; `taken_along` counts what was taken because of it."""
+
+    post_id: int | None
+    comment_id: int | None
+    author_id: int
+    author_username: str
+    text: str
+    taken_by: Literal["admin", "operator", "guard"]
+    admin: str | None
+    reason: str
+    created_at: datetime
+    taken_along: int
+
+
+class SafetyOut(BaseModel):
+    """Texts that spread or leak, the newest of each."""
+
+    copies: Literal["mark", "quarantine"]
+    flagged: list[FlagOut]
+    infections: list[InfectionOut]
+    quarantined: list[QuarantinedOut]
+
+
+class QuarantineSet(BaseModel):
+    """How it stands now, and how many posts and comments that changed."""
+
+    post_id: int
+    quarantined: bool
+    posts: int
+    comments: int
+
+
 class Root(BaseModel):
     message: str
     status: Literal["OK"]
