@@ -10,7 +10,7 @@ FROM personas
 SELECT a.id, a.username, a.profile ->> 'display_name' AS display_name, n.posts
 FROM (
     SELECT author_id, count(*) AS posts
-    FROM (SELECT author_id FROM posts ORDER BY id DESC LIMIT $1) newest
+    FROM (SELECT author_id FROM posts WHERE NOT hidden ORDER BY id DESC LIMIT $1) newest
     GROUP BY author_id
 ) n JOIN personas a ON a.id = n.author_id
 WHERE a.status <> 'departed'

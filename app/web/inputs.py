@@ -24,9 +24,9 @@ def _whole(value: object) -> object:
     return value
 
 
-PathId = Annotated[int, BeforeValidator(_whole), Path(ge=1, le=INT64_MAX)]
-QueryId = Annotated[int, BeforeValidator(_whole), Query(ge=1, le=INT64_MAX)]
-Limit = Annotated[int, BeforeValidator(_whole), Query(ge=1, le=100, description="How many, 1 to 100.")]
+PathId = Annotated[int, Field(ge=1, le=INT64_MAX), BeforeValidator(_whole), Path()]
+QueryId = Annotated[int, Field(ge=1, le=INT64_MAX), BeforeValidator(_whole), Query()]
+Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole), Query(description="How many, 1 to 100.")]
 Cursor = Annotated[str, Query(max_length=400, description="`next_cursor` of the page before.")]
 SearchWords = Annotated[Words, Query(description="Words that all must occur.")]
 Handle = Annotated[str, Path(min_length=1, max_length=200), BeforeValidator(lambda v: clean(v))]

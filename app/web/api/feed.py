@@ -19,6 +19,9 @@ from app.web.api.schemas import (
 from app.web.cached import answer
 from app.web.deps import House, TheHouse
 from app.web.inputs import Cursor, Limit, PathId, QueryId, SearchWords, read_cursor, sign_cursor
+from app.web.negotiate import wants_page
+from app.web.pages.persona import persona_page
+from app.web.pages.thread import thread_page
 from app.world import feed, personas
 from app.world.text import INT64_MAX
 
@@ -117,6 +120,8 @@ async def list_posts_page(request: Request, house: TheHouse, page: PathId) -> Re
 @router.get("/post/{post_id}", operation_id="read_post", response_model=PostDetail, responses=problems(304, 404))
 async def read_post(request: Request, house: TheHouse, post_id: PathId) -> Response:
     """One post with its 100 newest comments."""
+    if wants_page(request):
+        return await thread_page(request, house, post_id)
     row = await feed.post(house.database, post_id)
     if row is None:
         raise NotFound(f"no post has the id {post_id}")
@@ -148,6 +153,8 @@ async def list_comments(
 )
 async def read_persona(request: Request, house: TheHouse, persona_id: PathId) -> Response:
     """One persona, as everybody sees it."""
+    if wants_page(request):
+        return await persona_page(request, house, await personas.get(house.database, persona_id))
     return answer(request, public_persona(await personas.get(house.database, persona_id)))
 
 

@@ -7,14 +7,14 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.web.deps import House, TheHouse
 from app.web.inputs import QueryId, read_cursor, sign_cursor
 from app.web.pages.frame import render
+from app.web.pages.query import checked
 from app.web.pages.session import MaybeViewer, Viewer
 from app.world import feed, glance, personas
 from app.world.text import Query, Username
@@ -50,22 +50,10 @@ class Rail:
             return self.found
 
 
-def asked(request: Request) -> FeedQuery:
-    """What is asked for.
-
-    Raises:
-        RequestValidationError: it can't be.
-    """
-    given = {name: value for name, value in request.query_params.items() if value.strip()}
-    try:
-        return FeedQuery.model_validate(given)
-    except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in error.errors()]) from None
-
-
 async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Response:
     """A page of the feed: newest, hottest, of those whom somebody follows, or with some words."""
-    query = asked(request)
+    query = checked(FeedQuery, request)
+    head = request.app.state.relay.head
     follower = await personas.by_username(house.database, query.following) if query.following else None
     sort: feed.Sort = "latest" if follower or query.q else query.sort
     scope = ("page", sort, follower and follower["id"], query.q)
@@ -96,6 +84,7 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
         query=query.q or "",
         follower=follower,
         live=plain and sort == "latest" and not query.cursor,
+        head=head,
         rail=await _rail(request).read(house),
     )
 

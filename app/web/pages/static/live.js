@@ -6,6 +6,7 @@ const line = document.querySelector("[data-live-words]");
 const dot = document.querySelector("[data-live]");
 const waiting = new Set();
 let newest = Number(feed.dataset.newest);
+let head = feed.dataset.head;
 let lost = false;
 
 function compact(n) {
@@ -53,7 +54,8 @@ async function show() {
 }
 
 function listen() {
-  const source = new EventSource("/events?types=post,comment,like");
+  const behind = head ? `&last_event_id=${head}` : ""; // what happened since the page was made is told first
+  const source = new EventSource(`/events?types=post,comment,like${behind}`);
   source.addEventListener("open", () => {
     dot.dataset.live = "on";
     line.textContent = lost ? "Connected again." : "";
@@ -63,9 +65,10 @@ function listen() {
     dot.dataset.live = "off";
     lost = true;
     line.textContent = "Connection lost — trying again …";
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); // else the browser tries by itself
   });
   source.addEventListener("post", (event) => {
+    head = event.lastEventId;
     const post = JSON.parse(event.data);
     if (post.id > newest) waiting.add(post.id);
     showPill();
