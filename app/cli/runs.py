@@ -11,6 +11,7 @@ from app.errors import NotFound
 from app.ledger import transcript
 from app.llm.gateway import ready
 from app.llm.model import read_reply
+from app.llm.remedies import REMEDIES
 from app.settings import Settings
 from app.venues.estimate import keep_estimate
 from app.venues.feed import open_cycle
@@ -20,17 +21,6 @@ from app.world.text import INT64_MAX
 RunNumber = Annotated[int, typer.Argument(min=1, max=INT64_MAX, help="A run's number.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0.0001, help="Most US dollars that this run may spend.")]
 BudgetTokens = Annotated[int | None, typer.Option(min=1, max=INT64_MAX, help="Most tokens that this run may use.")]
-REASONS = {
-    "auth": "authentication refused: is the key right?",
-    "quota": "no quota left: check the account's balance",
-    "config": "the provider does not take the request: check the model's name and the base URL",
-    "rate_limit": "too many requests: lower MAX_CONCURRENT_TURNS",
-    "unavailable": "the provider can't be reached",
-    "timeout": "no answer in time: raise MODEL_TIMEOUT or lower MAX_CONCURRENT_TURNS",
-    "parse": "the reply was not understood: `simfeed models check` tells more; try --tool-mode json",
-    "length": "cut off: raise MODEL_MAX_TOKENS",
-}
-"""What to do about a model call that gave nothing."""
 
 
 def run(
@@ -105,7 +95,7 @@ def _show_summary(result: dict[str, Any]) -> None:
     reason = f" ({result['reason']})" if result["reason"] else ""
     table(f"Run {result['run']}: {result['state']}{reason}", "what", "how many", "how", rows=rows, empty="")
     for trouble in result["troubles"]:
-        why = REASONS.get(trouble["status"], trouble["status"])
+        why = REMEDIES.get(trouble["status"], trouble["status"])
         err.print(f"{trouble['times']} × {trouble['model']}: {why} ({trouble['detail']})", markup=False)
     err.print(f"simfeed trace {result['run']} shows who did what.", markup=False)
     if result["state"] in ("stopped", "budget_exhausted", "failed", "partial", "paused"):
