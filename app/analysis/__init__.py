@@ -1,0 +1,1 @@
+"""What can be read out of a world: its graph, how it is measured and drawn."""
