@@ -7,6 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
+from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from app.web.deps import House, TheHouse
 from app.web.inputs import QueryId, read_cursor, sign_cursor
 from app.web.pages.frame import render
+from app.web.pages.graph import tiny
 from app.web.pages.query import checked
 from app.web.pages.session import MaybeViewer, Viewer
 from app.world import feed, glance, personas
@@ -22,6 +24,7 @@ from app.world.text import Query, Username
 router = APIRouter(include_in_schema=False)
 NEWER_MAX = 50
 RAIL_SECONDS = 15.0
+GRAPH_SECONDS = 120.0
 
 
 class FeedQuery(BaseModel):
@@ -37,17 +40,21 @@ class FeedQuery(BaseModel):
 
 @dataclass
 class Rail:
-    """What stands beside the feed: made at most every `RAIL_SECONDS`."""
+    """What stands beside the feed: made at most every `RAIL_SECONDS`, its graph every `GRAPH_SECONDS`."""
 
-    made: float = 0.0
     found: glance.Glance | None = None
-    making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    graph: Markup = field(default_factory=Markup)
+    _glanced: float = 0.0
+    _drawn: float = 0.0
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def read(self, house: House) -> glance.Glance:
-        async with self.making:
-            if self.found is None or time.monotonic() - self.made > RAIL_SECONDS or not self.found.hot:
-                self.found, self.made = await glance.glance(house.database), time.monotonic()
-            return self.found
+    async def refresh(self, house: House) -> None:
+        async with self._making:
+            now = time.monotonic()
+            if self.found is None or not self.found.hot or now - self._glanced > RAIL_SECONDS:
+                self.found, self._glanced = await glance.glance(house.database), now
+            if not self._drawn or now - self._drawn > GRAPH_SECONDS:
+                self.graph, self._drawn = await tiny(house.database), now
 
 
 async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Response:
@@ -72,6 +79,7 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
         given = {name: value for name, value in words.items() if value}
         older = "/?" + urlencode({**given, "cursor": sign_cursor(house.secret, scope, (last.id, last.rank))})
     plain = not (follower or query.q)
+    rail = await _rail(request, house)
     return render(
         request,
         "feed.html",
@@ -85,16 +93,18 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
         follower=follower,
         live=plain and sort == "latest" and not query.cursor,
         head=head,
-        rail=await _rail(request).read(house),
+        rail=rail.found,
+        graph=rail.graph,
     )
 
 
-def _rail(request: Request) -> Rail:
+async def _rail(request: Request, house: House) -> Rail:
     state = request.app.state
     if not hasattr(state, "rail"):
         state.rail = Rail()
     found = state.rail
     assert isinstance(found, Rail)  # noqa: S101 - nobody else writes it
+    await found.refresh(house)
     return found
 
 
