@@ -27,9 +27,11 @@ RETURNING id, email, created_at, expires_at
 
 -- name: invitations  All invitations, newest first, with their state.
 SELECT i.id, i.email, a.username AS invited_by, i.created_at, i.expires_at, i.accepted_at, i.revoked_at,
+       CASE WHEN i.accepted_at IS NOT NULL THEN u.username END AS used_by,
        CASE WHEN i.accepted_at IS NOT NULL THEN 'accepted' WHEN i.revoked_at IS NOT NULL THEN 'revoked'
             WHEN i.expires_at <= now() THEN 'expired' ELSE 'open' END AS state
-FROM admin_invitations i LEFT JOIN admin a ON a.id = i.invited_by ORDER BY i.id DESC LIMIT 200
+FROM admin_invitations i LEFT JOIN admin a ON a.id = i.invited_by LEFT JOIN admin u ON lower(u.email) = lower(i.email)
+ORDER BY i.id DESC LIMIT 200
 
 -- name: revoke_invitation  Ends an open invitation.
 UPDATE admin_invitations SET revoked_at = now() WHERE id = $1 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING id
@@ -42,9 +44,42 @@ ORDER BY lower(username) = lower($1) DESC LIMIT 1
 -- name: admins  All admins.
 SELECT id, username, email, created_at, disabled_at FROM admin ORDER BY id
 
--- name: open_session  A session that access tokens hang on.
-INSERT INTO admin_sessions (jti, admin_id, expires_at) VALUES ($1, $2, now() + make_interval(mins => $3))
+-- name: roll  All admins, when each signed in last, and how many sessions are open.
+SELECT a.id, a.username, a.email, a.created_at, a.disabled_at, s.last_sign_in, coalesce(s.open, 0) AS sessions
+FROM admin a LEFT JOIN LATERAL (
+    SELECT max(created_at) AS last_sign_in, count(*) FILTER (WHERE revoked_at IS NULL AND expires_at > now()) AS open
+    FROM admin_sessions WHERE admin_id = a.id
+) s ON true
+ORDER BY a.id LIMIT 500
+
+-- name: hold_admins  Nobody else disables or is signed in until we are done.
+SELECT id FROM admin WHERE disabled_at IS NULL ORDER BY id FOR NO KEY UPDATE
+
+-- name: disable  Shuts $1 out on behalf of $2, who must not be shut out; open sessions and invitations end.
+WITH gone AS (
+    UPDATE admin SET disabled_at = now()
+    WHERE id = $1 AND id <> $2 AND disabled_at IS NULL
+      AND EXISTS (SELECT FROM admin doer WHERE doer.id = $2 AND doer.disabled_at IS NULL)
+    RETURNING id, username
+), ended AS (
+    UPDATE admin_sessions SET revoked_at = now() WHERE admin_id IN (SELECT id FROM gone) AND revoked_at IS NULL
+), withdrawn AS (
+    UPDATE admin_invitations SET revoked_at = now()
+    WHERE invited_by IN (SELECT id FROM gone) AND accepted_at IS NULL AND revoked_at IS NULL
+)
+SELECT username FROM gone
+
+-- name: enable  Lets a disabled admin in again.
+UPDATE admin SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NOT NULL RETURNING username
+
+-- name: open_session  A session that access tokens hang on; no row for a disabled admin.
+INSERT INTO admin_sessions (jti, admin_id, expires_at)
+SELECT $1, id, now() + make_interval(mins => $3) FROM admin WHERE id = $2 AND disabled_at IS NULL FOR SHARE
 RETURNING created_at, expires_at
+
+-- name: sessions  An admin's live sessions.
+SELECT jti, created_at, expires_at FROM admin_sessions
+WHERE admin_id = $1 AND revoked_at IS NULL AND expires_at > now() ORDER BY created_at DESC LIMIT 200
 
 -- name: session  The admin of a live session.
 SELECT a.id, a.username, a.email FROM admin_sessions s JOIN admin a ON a.id = s.admin_id
@@ -52,6 +87,13 @@ WHERE s.jti = $1 AND s.admin_id = $2 AND s.revoked_at IS NULL AND s.expires_at >
 
 -- name: close_session  Ends one session.
 UPDATE admin_sessions SET revoked_at = now() WHERE jti = $1 AND revoked_at IS NULL
+
+-- name: end_session  Ends a session of admin $1; no row when it has ended or is another's.
+UPDATE admin_sessions SET revoked_at = now()
+WHERE admin_id = $1 AND jti = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING jti
+
+-- name: end_sessions  Ends all sessions of an admin.
+UPDATE admin_sessions SET revoked_at = now() WHERE admin_id = $1 AND revoked_at IS NULL AND expires_at > now() RETURNING jti
 
 -- name: set_password  A new password ends all sessions.
 WITH ended AS (UPDATE admin_sessions SET revoked_at = now() WHERE admin_id = $1 AND revoked_at IS NULL)
@@ -84,12 +126,40 @@ SELECT e.id, e.at, $1::bigint, $2::text, $3::text, e.detail, l.hash, sha256(l.ha
 )::text, 'UTF8'))
 FROM entry e, last l
 
--- name: audit_broken  The first entry whose hash is not what it should be; no row when the chain holds.
-SELECT id FROM (
-    SELECT id, hash, previous, coalesce(lag(hash) OVER (ORDER BY id), '') AS last, sha256(
+-- name: audit_stretch  How the chain holds on after entry $1 with hash $2, for $3 entries.
+WITH made AS (
+    SELECT id, hash, previous, coalesce(lag(hash) OVER (ORDER BY id), $2::bytea) AS last, sha256(
         previous || convert_to(jsonb_build_array(
             id, extract(epoch FROM at), admin_id, action, subject, detail
         )::text, 'UTF8')
     ) AS made
-    FROM audit
-) chain WHERE previous <> last OR hash <> made ORDER BY id LIMIT 1
+    FROM (SELECT * FROM audit WHERE id > $1::bigint ORDER BY id LIMIT $3) stretch
+)
+SELECT count(*) AS entries, max(id) AS last_id, (SELECT hash FROM made ORDER BY id DESC LIMIT 1) AS head,
+       min(id) FILTER (WHERE previous <> last OR hash <> made) AS broken
+FROM made
+
+-- name: audit_goes_on  Whether there is an entry after $1.
+SELECT EXISTS (SELECT FROM audit WHERE id > $1)
+
+-- name: audit_page  The newest $5 entries before $1 of those that match, among the newest $6; admin 0 is nobody.
+SELECT l.id, l.at, l.admin_id, a.username, l.action, l.subject, l.detail::text AS detail, l.hash
+FROM (SELECT * FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $6) l LEFT JOIN admin a ON a.id = l.admin_id
+WHERE ($2::bigint IS NULL OR coalesce(l.admin_id, 0) = $2)
+  AND ($3::text IS NULL OR l.action = $3)
+  AND ($4::text IS NULL OR strpos(lower(l.subject || ' ' || l.detail::text), lower($4)) > 0)
+ORDER BY l.id DESC LIMIT $5
+
+-- name: audit_looked  The oldest of the newest $2 entries before $1; no row when no older ones are left.
+SELECT id FROM audit WHERE id < $1 AND EXISTS (SELECT FROM audit o WHERE o.id < audit.id)
+ORDER BY id DESC OFFSET $2::int - 1 LIMIT 1
+
+-- name: audit_actions  The kinds of the newest $1 entries.
+SELECT DISTINCT action FROM (SELECT action FROM audit ORDER BY id DESC LIMIT $1) newest ORDER BY action
+
+-- name: audit_lines  The next $2 entries after $1, with the text that the hash is made of.
+SELECT l.id, l.at, l.admin_id, a.username AS admin, l.action, l.subject, l.detail::text AS detail,
+       encode(l.previous, 'hex') AS previous, encode(l.hash, 'hex') AS hash,
+       jsonb_build_array(l.id, extract(epoch FROM l.at), l.admin_id, l.action, l.subject, l.detail)::text AS hashed
+FROM (SELECT * FROM audit WHERE id > $1::bigint ORDER BY id LIMIT $2) l LEFT JOIN admin a ON a.id = l.admin_id
+ORDER BY l.id

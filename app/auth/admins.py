@@ -1,4 +1,4 @@
-"""Admins: how they register, sign in and out, and invite others."""
+"""Admins: how they register, sign in and out, invite others, and shut each other out."""
 
 import asyncio
 import hmac
@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import asyncpg
-import msgspec
 
 from app.auth import attempts, passwords, tokens
+from app.auth.audit import broken_audit, record
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, Unauthorized
 
+__all__ = ["broken_audit", "record"]
 ACCOUNTS = load("accounts")
 INVITATION_HOURS = 24
 WRONG = "the username or the password is wrong"
@@ -117,9 +118,15 @@ async def sign_in(
 
 
 async def open_session(database: Database, secret: str, admin_id: int, minutes: int) -> Access:
+    """A session of an admin who is not disabled.
+
+    Raises:
+        Unauthorized: they have been, a moment ago.
+    """
     jti = tokens.new_jti()
     row = await database.fetchrow(ACCOUNTS["open_session"], jti, admin_id, minutes)
-    assert row is not None  # noqa: S101 - an insert without conflict clause always returns its row
+    if row is None:
+        raise Unauthorized(WRONG)
     issued, expires = row["created_at"], row["expires_at"]
     return Access(tokens.sign(secret, admin_id=admin_id, jti=jti, issued=issued, expires=expires), expires)
 
@@ -139,6 +146,30 @@ async def signed_in(database: Database, secret: str, token: str) -> tuple[AdminI
 
 async def sign_out(database: Database, jti: str) -> None:
     await database.fetchval(ACCOUNTS["close_session"], jti)
+
+
+async def sessions(database: Database, admin_id: int) -> list[asyncpg.Record]:
+    """An admin's live sessions, the newest first."""
+    return await database.fetch(ACCOUNTS["sessions"], admin_id)
+
+
+async def end_session(database: Database, admin: AdminInfo, jti: str) -> None:
+    """End one of an admin's own sessions.
+
+    Raises:
+        NotFound: it has ended, or is another's.
+    """
+    async with database.connection() as connection, connection.transaction():
+        if await connection.fetchval(ACCOUNTS["end_session"], admin.id, jti) is None:
+            raise NotFound("this session has ended already")
+        await record(connection, admin.id, "admin.session_ended", admin.username)
+
+
+async def sign_out_everywhere(database: Database, admin: AdminInfo) -> None:
+    """End all sessions of an admin."""
+    async with database.connection() as connection, connection.transaction():
+        ended = await connection.fetch(ACCOUNTS["end_sessions"], admin.id)
+        await record(connection, admin.id, "admin.signed_out_everywhere", admin.username, sessions=len(ended))
 
 
 async def change_password(database: Database, admin: AdminInfo, *, old: str, new: str) -> None:
@@ -198,22 +229,43 @@ async def admins(database: Database) -> list[asyncpg.Record]:
     return await database.fetch(ACCOUNTS["admins"])
 
 
+async def roll(database: Database) -> list[asyncpg.Record]:
+    """All admins, when each signed in last, and how many sessions they have open."""
+    return await database.fetch(ACCOUNTS["roll"])
+
+
+async def disable(database: Database, admin_id: int, *, by: int) -> None:
+    """Shut an admin out: their sessions and open invitations end at once.
+
+    Whoever does it stays in, so there is always one left, also when two disable each other at the same time.
+
+    Raises:
+        Conflict: it is oneself.
+        NotFound: no such admin, or not an enabled one.
+    """
+    if admin_id == by:
+        raise Conflict("you can't disable yourself: another admin can")
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(ACCOUNTS["hold_admins"])
+        username = await connection.fetchval(ACCOUNTS["disable"], admin_id, by)
+        if username is None:
+            raise NotFound(f"no enabled admin has the id {admin_id}")
+        await record(connection, by, "admin.disabled", username)
+
+
+async def enable(database: Database, admin_id: int, *, by: int) -> None:
+    """Let a disabled admin sign in again.
+
+    Raises:
+        NotFound: no such admin, or not a disabled one.
+    """
+    async with database.connection() as connection, connection.transaction():
+        username = await connection.fetchval(ACCOUNTS["enable"], admin_id)
+        if username is None:
+            raise NotFound(f"no disabled admin has the id {admin_id}")
+        await record(connection, by, "admin.enabled", username)
+
+
 async def bootstrapped(database: Database) -> bool:
     """Whether there has been a first admin."""
     return bool(await database.fetchval(ACCOUNTS["bootstrapped"]))
-
-
-async def record(
-    connection: asyncpg.pool.PoolConnectionProxy, admin_id: int | None, action: str, about: str, **detail: object
-) -> None:
-    """Append to the audit trail, in the caller's transaction if there is one."""
-    async with connection.transaction():
-        await connection.execute(ACCOUNTS["audit_turn"])
-        await connection.execute(
-            ACCOUNTS["audit_append"], admin_id, action, about, msgspec.json.encode(detail).decode()
-        )
-
-
-async def broken_audit(database: Database) -> int | None:
-    """The first entry of the audit trail that has been tampered with."""
-    return await database.fetchval(ACCOUNTS["audit_broken"])  # type: ignore[no-any-return]

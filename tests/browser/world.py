@@ -1,0 +1,238 @@
+"""Worlds to look at: one in which everybody has lived for some cycles, and the same with hostile text everywhere."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx2
+import msgspec
+
+from app.auth import audit
+from app.db.engine import Database
+from app.settings import load_settings
+from app.venues.feed import open_cycle, play_cycle
+from app.world import personas
+from app.world.personas import PersonaSpec
+from tests.browser.payloads import Spreader
+from tests.conftest import BOOTSTRAP, PASSWORD, a_mind
+
+STARTERS = Path(__file__).parents[2] / "sql" / "seed" / "personas.json"
+ROOM = {
+    ("personas", "bio"): 400,
+    ("personas", "description"): 600,
+    ("posts", "title"): 110,
+    ("posts", "body"): 500,
+    ("comments", "body"): 300,
+    ("admin_invitations", "email"): 110,
+    ("actions", "name"): 110,
+    ("actions", "call_id"): 110,
+    ("actions", "arguments"): 300,
+    ("actions", "detail"): 200,
+    ("calls", "detail"): 200,
+    ("calls", "model_returned"): 110,
+    ("events", "detail"): 200,
+    ("providers", "detail"): 300,
+    ("quarantines", "reason"): 200,
+    ("reports", "reason"): 200,
+    ("runs", "slot"): 150,
+    ("runs", "reason"): 200,
+    ("turns", "reason"): 200,
+    ("workers", "host"): 110,
+}
+"""Columns that a model, an admin or a provider has a say in, and how much fits in."""
+
+DOCUMENTS = (
+    ("personas", "profile"),
+    ("persona_versions", "spec"),
+    ("runs", "settings"),
+    ("runs", "estimate"),
+    ("calls", "told"),
+    ("calls", "reply"),
+    ("calls", "response"),
+    ("calls", "options"),
+)
+"""Columns of JSON: each text in them becomes hostile, but for what says how to read the rest."""
+
+KEPT = frozenset(
+    {
+        "username",
+        "status",
+        "role",
+        "type",
+        "id",
+        "object",
+        "model",
+        "tool_mode",
+        "copies",
+        "finish_reason",
+        "tool_call_id",
+    }
+)
+
+
+@dataclass
+class World:
+    """Where a world is, and what to look at in it: for each parameter of an address its values."""
+
+    url: str
+    values: dict[str, list[Any]] = field(default_factory=dict)
+
+
+async def live(url: str, *, cycles: int = 2, odd: bool = True, at_once: int = 2) -> World:
+    """The twelve personas that `simfeed up` starts with, after some cycles; with every `odd` state a page may show."""
+    database = await Database.open(url, size=8)
+    specs = [PersonaSpec.model_validate(entry) for entry in msgspec.json.decode(STARTERS.read_bytes())]
+    async with database.connection() as connection:
+        await personas.add(connection, specs)
+    settings = load_settings(max_concurrent_turns=at_once, max_actions=4, max_calls_per_reply=4)
+    async with a_mind(database) as mind:
+        for n in range(cycles):
+            run = await open_cycle(mind, settings, slot=f"feed/test/{n}", seed=7 + n)
+            assert run is not None
+            await play_cycle(mind, settings, run)
+    if odd:
+        await _more(database)
+    values = await _values(database)
+    await database.close()
+    return World(url, values)
+
+
+async def _more(database: Database) -> None:
+    """What two cycles do not bring about by themselves: each state that a page may show."""
+    async with database.connection() as connection:
+        post = await connection.fetchval("SELECT max(id) FROM posts WHERE body <> ''")
+        await connection.execute(
+            """
+            INSERT INTO comments (post_id, author_id, body) SELECT $1, id, 'well said' FROM personas LIMIT 5
+            """,
+            post,
+        )
+        await connection.execute(
+            "INSERT INTO likes (post_id, persona_id) SELECT $1, id FROM personas ON CONFLICT DO NOTHING", post
+        )
+        await connection.execute(
+            """
+            UPDATE post_counts SET comments_count = (SELECT count(*) FROM comments c WHERE c.post_id = $1),
+                   likes_count = (SELECT count(*) FROM likes l WHERE l.post_id = $1) WHERE post_id = $1
+            """,
+            post,
+        )
+        for statement in (
+            "INSERT INTO reports (post_id, reporter_id, reason) SELECT max(id), 1, 'spam' FROM posts",
+            "UPDATE runs SET state = 'partial', reason = 'some turns failed' WHERE id = 1",
+            "UPDATE turns SET state = 'failed', reason = 'timeout: the provider took too long' WHERE id = 1",
+            "UPDATE personas SET status = 'paused' WHERE id = 2",
+            "UPDATE personas SET status = 'departed', departed_at = now() WHERE id = 3",
+            """INSERT INTO quarantines (post_id, taken_by, reason) SELECT min(id), 'operator', 'a copy' FROM posts""",
+            "UPDATE posts SET hidden = true WHERE id = (SELECT min(id) FROM posts)",
+            "UPDATE post_counts SET hidden = true WHERE post_id = (SELECT min(id) FROM posts)",
+        ):
+            await connection.execute(statement)
+        for persona_id in (1, 2):
+            spec = personas.spec_of(await connection.fetchrow(personas.PEOPLE["persona"], persona_id))
+            await connection.execute(
+                "INSERT INTO persona_versions (persona_id, version, spec) VALUES ($1, 1, $2)",
+                persona_id,
+                spec.model_copy(update={"bio": "what it was before"}).model_dump_json(exclude_none=True),
+            )
+        await connection.execute(
+            """
+            INSERT INTO admin_invitations (email, token_sha256, expires_at)
+            SELECT 'guest' || n || '@example.org', sha256(n::text::bytea), now() + make_interval(hours => n)
+            FROM generate_series(-2, 9) n
+            """
+        )
+        for n in range(60):
+            await audit.record(connection, None, "test.done", f"entry {n}", said=f"something {n}", list=["a", n])
+
+
+async def _values(database: Database) -> dict[str, list[Any]]:
+    async def column(query: str) -> list[Any]:
+        return [row[0] for row in await database.fetch(query)]
+
+    posts = await column(
+        "SELECT post_id FROM post_counts WHERE NOT hidden ORDER BY comments_count + likes_count DESC, post_id LIMIT 2"
+    )
+    people = await database.fetch("SELECT id, username FROM personas WHERE id IN (1, 2) ORDER BY id")
+    turns = await column(
+        "SELECT turn_id FROM actions WHERE effect IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 2"
+    )
+    made = await column("SELECT object_id FROM actions WHERE effect = 'post' AND outcome = 'made' LIMIT 1")
+    return {
+        "post_id": posts,
+        "effect": ["post"],
+        "object_id": made,
+        "a": turns[:1],
+        "b": turns[1:],
+        "username": [row["username"] for row in people],
+        "handle": [row["username"] for row in people],
+        "persona_id": [row["id"] for row in people],
+        "run_id": [2, 1],
+        "turn_id": turns,
+        "step": [0],
+        "invitation_id": [1],
+        "admin_id": [1],
+        "version": [1],
+        "page": [1],
+    }
+
+
+async def poison(world: World) -> None:
+    """Write hostile text wherever a model, an admin or a provider has a say."""
+    connection = await asyncpg.connect(world.url)
+    spread = Spreader()
+    try:
+        async with connection.transaction():
+            await connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            for (table, column), room in ROOM.items():
+                where = "WHERE body <> ''" if (table, column) == ("posts", "body") else ""
+                for key in await connection.fetch(f"SELECT ctid::text AS at FROM {table} {where}"):
+                    text = spread.fill(room)
+                    await connection.execute(
+                        f"UPDATE {table} SET {column} = $1 WHERE ctid = $2::text::tid", text, key["at"]
+                    )
+            for table, column in DOCUMENTS:
+                await _documents(connection, spread, table, column)
+            for _ in range(20):
+                await audit.record(connection, None, spread.one(), spread.fill(300), **{spread.one(): spread.fill(300)})
+    finally:
+        await connection.close()
+
+
+async def _documents(connection: asyncpg.Connection, spread: Spreader, table: str, column: str) -> None:
+    kind = "jsonb" if table in ("personas", "persona_versions", "runs") else "bytea"
+    for row in await connection.fetch(
+        f"SELECT ctid::text AS at, {column} AS body FROM {table} WHERE {column} IS NOT NULL"
+    ):
+        with suppress(ValueError):
+            made = json.dumps(_hostile(json.loads(row["body"]), spread), ensure_ascii=False)
+            value = made if kind == "jsonb" else made.encode()
+            await connection.execute(f"UPDATE {table} SET {column} = $1 WHERE ctid = $2::text::tid", value, row["at"])
+
+
+def _hostile(value: Any, spread: Spreader, name: str = "") -> Any:
+    match value:
+        case dict():
+            return {key: _hostile(inner, spread, key) for key, inner in value.items()}
+        case list():
+            return [_hostile(inner, spread, name) for inner in value]
+        case str() if name == "arguments":
+            return json.dumps({"body": spread.fill(200), spread.one(): 1})
+        case str() if name not in KEPT:
+            return spread.fill(110 if len(value) < 100 else 300)
+        case _:
+            return value
+
+
+async def become_admin(address: str) -> dict[str, str]:
+    """Register the first admin and sign in: the cookies of a session."""
+    async with httpx2.AsyncClient(base_url=address) as client:
+        person = {"username": "ada", "email": "ada@example.org", "password": PASSWORD, "token": BOOTSTRAP}
+        made = await client.post("/admin/register", data=person)
+        assert made.status_code == 303, made.text
+        entered = await client.post("/admin/login", data={"username": "ada", "password": PASSWORD})
+        assert entered.status_code == 303, entered.text
+        return dict(client.cookies)
