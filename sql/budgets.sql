@@ -229,14 +229,14 @@ ORDER BY b.scope, b.key, b.day
 -- name: wakers  How many personas a cycle wakes on average, by the model they name; null for none.
 SELECT model, sum(activity)::float8 AS turns FROM personas WHERE status = 'active' GROUP BY model ORDER BY model
 
--- name: usage_of  What calls of model $1 took on average in its last ten runs of thirty, at most 2,000; a turn's seconds are the median.
+-- name: usage_of  What calls of model $1 took on average in its last ten runs of thirty (500 turns of each are looked at), at most 2,000; a turn's seconds are the median.
 WITH lately AS MATERIALIZED (SELECT id FROM runs WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 30),
 recent AS MATERIALIZED (
     SELECT r.id FROM lately r
     WHERE EXISTS (
-        SELECT FROM turns t CROSS JOIN LATERAL (
+        SELECT FROM (SELECT id FROM turns WHERE run_id = r.id LIMIT 500) t CROSS JOIN LATERAL (
             SELECT FROM calls c WHERE c.turn_id = t.id AND c.model = $1 AND c.status = 'ok' LIMIT 1
-        ) c WHERE t.run_id = r.id
+        ) c
     )
     ORDER BY r.id DESC LIMIT 10
 ),

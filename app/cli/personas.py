@@ -271,7 +271,7 @@ def remove(
             name = f"@{row['username']}"
             if dry_run:
                 return f"{name} would depart"
-            confirm(f"{name} departs, and can't come back.", yes=yes)
+            confirm(f"{name} departs; an admin can bring it back while its name is free.", yes=yes)
             await personas.depart(database, row["id"])
             return f"{name} has departed"
 

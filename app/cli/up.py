@@ -21,7 +21,7 @@ from app.db.queries import SQL
 from app.errors import Unavailable
 from app.llm.gateway import ready
 from app.llm.pricing import SCRIPTED
-from app.settings import LOOPBACK, Settings
+from app.settings import HANDED_ON, LOOPBACK, Settings, from_file, sources
 from app.venues.feed import open_cycle
 from app.venues.run import open_mind
 from app.web.server import options
@@ -78,13 +78,15 @@ def _serve(settings: Settings, url: str, host: str, port: int, *, cycle: bool) -
 
 def environment(settings: Settings) -> dict[str, str]:
     """What flags and the home folder have decided, as the server process reads it."""
-    return {
+    decided = {
         "SIMFEED_HOME": str(settings.simfeed_home),
         "SIMFEED_MODEL": settings.simfeed_model,
         "TOOL_MODE": settings.tool_mode,
         "SECRET_KEY": settings.secret_key.get_secret_value(),
         "BOOTSTRAP_TOKEN": settings.bootstrap_token.get_secret_value(),
     }
+    origins = sources(settings)
+    return {**decided, HANDED_ON: ",".join(f"{name.lower()}={origins[name.lower()]}" for name in decided)}
 
 
 async def prepare(settings: Settings, url: str, *, cycle: bool) -> bool:
@@ -163,7 +165,7 @@ def with_secrets(settings: Settings) -> Settings:
     if not missing:
         return settings
     kept = _kept_secrets(settings.simfeed_home)
-    return settings.model_copy(update={name: SecretStr(kept[name]) for name in missing})
+    return from_file(settings, {name: SecretStr(kept[name]) for name in missing})
 
 
 def _secret_key() -> str:

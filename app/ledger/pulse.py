@@ -89,7 +89,8 @@ class Pulse:
 
     def unblock(self, provider: str) -> None:
         """It answers again."""
-        if self._blocked.pop(provider, None) is not None or self._paused.pop(provider, None) is not None:
+        held = self._blocked.pop(provider, None), self._paused.pop(provider, None)
+        if held != (None, None):
             self._send("unblock", provider)
 
     def _send(self, statement: str, *arguments: object) -> None:

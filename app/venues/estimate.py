@@ -81,6 +81,25 @@ async def estimate_run(database: Database, settings: Settings, model: str, cycle
     )
 
 
+async def estimate_turn(database: Database, settings: Settings, model: str) -> Estimate:
+    """What one turn played by `model` will take."""
+    habit = await _habit(database, model)
+    usage = _usage(habit, habit.calls)
+    usd = pricing_of(settings)(model, usage)
+    return Estimate(
+        turns=1,
+        calls=round(habit.calls, 1),
+        prompt_tokens=usage.prompt,
+        cached_tokens=usage.cached,
+        completion_tokens=usage.completion,
+        usd=usd,
+        seconds=round(habit.turn_seconds, 1),
+        based_on=habit.based_on,
+        unpriced=(model,) if usd is None else (),
+        assumed=() if habit.based_on else (model,),
+    )
+
+
 async def keep_estimate(database: Database, settings: Settings, run_id: int, model: str) -> None:
     """Note beside a run what it was expected to take, so that its summary can tell how far off that was."""
     found = msgspec.json.encode(await estimate_run(database, settings, model)).decode()

@@ -52,7 +52,8 @@ def _profile(spec: PersonaSpec) -> str:
     return spec.model_dump_json(include=set(PROFILE), exclude_defaults=True)
 
 
-def _columns(spec: PersonaSpec) -> tuple[object, ...]:
+def columns(spec: PersonaSpec) -> tuple[object, ...]:
+    """The values of `add` and `update`, in their order."""
     return (
         spec.username,
         spec.description,
@@ -86,7 +87,7 @@ async def add(connection: asyncpg.pool.PoolConnectionProxy, specs: Sequence[Pers
         Conflict: names the usernames that are taken.
     """
     async with connection.transaction():
-        rows = await connection.fetch(PEOPLE["add"], *map(list, zip(*map(_columns, specs), strict=True)))
+        rows = await connection.fetch(PEOPLE["add"], *map(list, zip(*map(columns, specs), strict=True)))
         made = {row["username"]: row for row in rows}
         if taken := [spec.username for spec in specs if spec.username not in made]:
             raise Conflict(
@@ -131,21 +132,6 @@ async def by_username(database: Database, username: str) -> asyncpg.Record:
 
 async def listed(database: Database, *, after: int = 0, limit: int = 100) -> list[asyncpg.Record]:
     return await database.fetch(PEOPLE["personas"], after, limit)
-
-
-async def replace(database: Database, persona_id: int, spec: PersonaSpec) -> None:
-    """Give a persona a new description.
-
-    Raises:
-        NotFound: it does not exist or has departed.
-        Conflict: the username is taken.
-    """
-    try:
-        changed = await database.fetchval(PEOPLE["update"], persona_id, *_columns(spec))
-    except asyncpg.UniqueViolationError:
-        raise Conflict(f"the username {spec.username} is taken") from None
-    if changed is None:
-        raise NotFound(f"no persona has the id {persona_id}")
 
 
 async def set_status(database: Database, persona_id: int, status: Literal["active", "paused"]) -> None:

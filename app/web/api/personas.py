@@ -11,7 +11,7 @@ from app.errors import Invalid
 from app.web.api.schemas import PersonaAdmin, PersonaCreated, problems
 from app.web.deps import House, TheAdmin, TheHouse
 from app.web.inputs import Handle, Limit, PathId, QueryId
-from app.world import feed, personas
+from app.world import feed, personas, versions
 from app.world.personas import PersonaSpec
 
 router = APIRouter(prefix="/personas", tags=["personas"])
@@ -105,8 +105,9 @@ async def read_one(house: TheHouse, _: TheAdmin, persona_id: PathId) -> PersonaA
 async def replace_persona(house: TheHouse, admin: TheAdmin, persona_id: PathId, given: PersonaSpec) -> PersonaAdmin:
     """Give a persona a new description; its history stays."""
     await personas.present(house.database, persona_id)
-    await personas.replace(house.database, persona_id, given)
-    await _record(house, admin.admin.id, "persona.replaced", str(persona_id))
+    async with house.database.connection() as connection, connection.transaction():
+        await versions.replace(connection, persona_id, lambda _: given, by=admin.admin.id)
+        await record(connection, admin.admin.id, "persona.replaced", str(persona_id))
     return admin_persona(await personas.present(house.database, persona_id))
 
 
@@ -115,12 +116,12 @@ async def update_persona(
     house: TheHouse, admin: TheAdmin, persona_id: PathId, given: personas.PersonaChange
 ) -> PersonaAdmin:
     """Change some fields of a persona; what is left out stays."""
-    row = await personas.present(house.database, persona_id)
+    await personas.present(house.database, persona_id)
     if not given.model_fields_set:
         raise Invalid("the body names nothing to change")
-    changed = personas.changed(personas.spec_of(row), given)
-    await personas.replace(house.database, persona_id, changed)
-    await _record(house, admin.admin.id, "persona.updated", str(persona_id))
+    async with house.database.connection() as connection, connection.transaction():
+        await versions.replace(connection, persona_id, lambda spec: personas.changed(spec, given), by=admin.admin.id)
+        await record(connection, admin.admin.id, "persona.updated", str(persona_id))
     return admin_persona(await personas.present(house.database, persona_id))
 
 

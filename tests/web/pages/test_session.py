@@ -58,6 +58,18 @@ async def test_over_tls_the_cookie_is_bound_to_the_host(url: str) -> None:
         assert any(c.startswith("__Host-simfeed_session=") and "Secure" in c and "Path=/;" in c for c in cookies)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "said", "bound"),
+    [("", "https", False), ("127.0.0.1", "https", True), ("127.0.0.1", "https, http", False)],
+)
+async def test_behind_a_trusted_proxy_the_callers_scheme_counts(url: str, trusted: str, said: str, bound: bool) -> None:
+    async with serving(settings_for(url, trusted_proxies=trusted)) as client:
+        await sign_up(client)
+        client.headers["X-Forwarded-Proto"] = said
+        cookies = (await enter(client)).headers.get_list("set-cookie")
+        assert any(c.startswith("__Host-simfeed_session=") for c in cookies) == bound
+
+
 async def test_a_wrong_password_says_so_and_keeps_the_name(browser: httpx2.AsyncClient) -> None:
     answer = await enter(browser, password="not the password")
     assert answer.status_code == 401

@@ -49,6 +49,7 @@ def _show_login(request: Request, form: Form, problem: str = "", status: int = 2
         request,
         "admin/login.html",
         status=status,
+        private=True,
         problem=problem,
         username=form["username"][:254],
         next=_within(form["next"]),

@@ -1,0 +1,113 @@
+"""A persona as a form's fields, and back: lists by lines, facts as `key: value`."""
+
+import json
+import re
+
+from pydantic import ValidationError
+
+from app import strict_json
+from app.agent.population.checking import worded
+from app.agent.population.tables import number
+from app.web.pages.session import Form
+from app.world.personas import PersonaSpec
+
+TEXTS = ("username", "description", "bio", "status")
+OPTIONAL = ("display_name", "role", "style", "leaning", "model")
+LISTS = ("traits", "goals", "interests", "fragments")
+NUMBERS = ("temperature", "activity")
+FIELDS = (*TEXTS, *OPTIONAL, *LISTS, *NUMBERS, "demographics")
+WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,9})", re.ASCII)
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+SHOWN_MAX = 20_000
+
+
+class WrongFields(Exception):
+    """What is wrong, by field."""
+
+    def __init__(self, wrong: dict[str, str]) -> None:
+        super().__init__("the form can't be taken as it is")
+        self.wrong = wrong
+
+
+def _line(text: str, special: bool = False) -> str:
+    """An entry on a line of its own; what would read back as something else stands in quotation marks, as JSON."""
+    return json.dumps(text, ensure_ascii=False) if special or "\n" in text or text.startswith('"') else text
+
+
+def _entry(line: str) -> str:
+    return str(strict_json.loads(line)) if QUOTED.fullmatch(line) and _is_json(line) else line
+
+
+def _is_json(text: str) -> bool:
+    try:
+        strict_json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fact(line: str) -> tuple[str, str | int] | None:
+    quoted = QUOTED.match(line)
+    key, rest = (_entry(quoted[0]), line[quoted.end() :].lstrip()) if quoted else (line.partition(":")[0].strip(), "")
+    rest = rest if quoted else line[len(line.partition(":")[0]) :]
+    if not key or not rest.startswith(":"):
+        return None
+    value = rest[1:].strip()
+    return key, int(value) if WHOLE.fullmatch(value) else _entry(value)
+
+
+def fields_of(spec: PersonaSpec) -> dict[str, str]:
+    """The text in each field of the form."""
+    told = spec.model_dump()
+    found = {name: told[name] or "" for name in (*TEXTS, *OPTIONAL)}
+    found |= {name: "\n".join(_line(entry) for entry in told[name]) for name in LISTS}
+    found |= {name: "" if told[name] is None else f"{told[name]:g}" for name in NUMBERS}
+    facts = told["demographics"].items()
+    return found | {
+        "demographics": "\n".join(
+            f"{_line(key, ':' in key)}: {_line(v, bool(WHOLE.fullmatch(v))) if isinstance(v, str) else v}"
+            for key, v in facts
+        )
+    }
+
+
+def fields_in(form: Form) -> dict[str, str]:
+    """The same, as somebody has filled them in."""
+    return {name: form[name][:SHOWN_MAX] for name in FIELDS}
+
+
+def spec_in(form: Form) -> PersonaSpec:
+    """The persona that a form describes.
+
+    Raises:
+        WrongFields: a field can't be taken as it is.
+    """
+    given: dict[str, object] = {name: form[name] for name in TEXTS}
+    given |= {name: form[name] for name in OPTIONAL if form[name].strip()}
+    given |= {name: [_entry(line) for line in form.lines(name)] for name in LISTS}
+    given |= {name: number(form[name].strip()) for name in NUMBERS if form[name].strip()}
+    wrong: dict[str, str] = {}
+    facts: dict[str, str | int] = {}
+    for n, line in enumerate(form.lines("demographics"), 1):
+        fact = _fact(line)
+        if fact is None:
+            wrong.setdefault("demographics", f"entry {n} is not of the form key: value")
+        elif fact[0] in facts:
+            wrong.setdefault("demographics", f"entry {n} gives {fact[0][:60]!r} a second time")
+        else:
+            facts[fact[0]] = fact[1]
+    try:
+        spec = PersonaSpec.model_validate({**given, "demographics": facts})
+    except ValidationError as error:
+        raise WrongFields(_by_field(error) | wrong) from None
+    if wrong:
+        raise WrongFields(wrong)
+    return spec
+
+
+def _by_field(error: ValidationError) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for place, message in worded(error):
+        name, _, inner = place.partition(" ") if " item " in place else place.partition(".")
+        wrong.setdefault(name, f"{inner.replace('item', 'entry')}: {message}" if inner else message)
+    return wrong
