@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import strict_json
+from app.metrics import Metrics
 from app.settings import Settings
 from app.web.errors import problem, unexpected
 
@@ -28,17 +29,18 @@ FREE_PATHS = ("/static/", "/avatar/")
 """Answers that cost nothing and are asked for by the dozen count for no rate limit."""
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 DEFAULTS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
 ]
 """Headers of answers that don't say otherwise."""
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+STREAM = b"text/event-stream"
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/health"})
 log = structlog.get_logger("access")
 
@@ -73,6 +75,13 @@ def client_address(scope: Scope, trusted: tuple[str, ...]) -> str:
     return str(address)
 
 
+def seen_scheme(scope: Scope, trusted: tuple[str, ...]) -> str:
+    """The scheme the caller used; X-Forwarded-Proto counts only from a trusted proxy, and only its very last entry."""
+    client = scope.get("client")
+    said = _header(scope, b"x-forwarded-proto") if client and client[0] in trusted else ""
+    return "https" if said.rsplit(",", 1)[-1].strip().lower() == "https" else str(scope.get("scheme", "http"))
+
+
 class _Refused(Exception):
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
@@ -91,6 +100,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["scheme"] = seen_scheme(scope, self.trusted)
         exchange = _Exchange(scope, send, client_address(scope, self.trusted), _request_id(scope))
         limited = bool(self.limiter.most) and not scope["path"].startswith(FREE_PATHS)
         left, reset = self.limiter.take(exchange.address) if limited else (0, 0)
@@ -108,13 +118,15 @@ class Edge:
         else:
             await self._pass(exchange, receive)
         exchange.log()
+        exchange.observe()
 
     async def _pass(self, exchange: "_Exchange", receive: Receive) -> None:
         scope = exchange.scope
-        inner = {**scope, "method": "GET"} if exchange.head else scope
+        if exchange.head:
+            exchange.inner = {**scope, "method": "GET", "head": True}
         try:
             body = await _read_body(scope, receive)
-            await self.app(inner, _replay(body, receive), exchange.send)
+            await self.app(exchange.inner, _replay(body, receive), exchange.send)
         except _Refused as bad:
             response = problem(bad.status, bad.title, bad.detail, request_id=exchange.id)
             await response(scope, receive, exchange.send)
@@ -138,6 +150,10 @@ class _Exchange:
     address: str
     id: str
     status: int = 0
+    endless: bool = False
+    inner: Scope = field(init=False)
+    """The request as the application is given it; it notes the route there."""
+
     limits: list[tuple[bytes, bytes]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
@@ -147,6 +163,7 @@ class _Exchange:
         return bool(self.scope["method"] == "HEAD")
 
     def __post_init__(self) -> None:
+        self.inner = self.scope
         self.scope["request_id"] = self.id
         self.scope["client_address"] = self.address
 
@@ -155,11 +172,21 @@ class _Exchange:
             self.status = message["status"]
             headers = [*message.get("headers", []), *SECURITY, *self.limits, (b"x-request-id", self.id.encode())]
             said = {name.lower() for name, _ in headers}
+            self.endless = any(header[0] == b"content-type" and header[1].startswith(STREAM) for header in headers)
             headers += [header for header in DEFAULTS if header[0] not in said]
             message = {**message, "headers": headers}
         elif self.head:
             message = {**message, "body": b""}
         await self.raw_send(message)
+
+    def observe(self) -> None:
+        """Count it by its route's template; an answer without an end has no duration that tells anything."""
+        app = self.scope.get("app")
+        if app is None or self.endless:
+            return
+        metrics: Metrics = app.state.metrics
+        route = getattr(self.inner.get("route"), "path", "unmatched")
+        metrics.request(self.scope["method"], route, self.status, time.perf_counter() - self.started)
 
     def log(self) -> None:
         path = self.scope["path"]

@@ -22,6 +22,8 @@ from tests.web.test_edge import loopback
 
 EXAMPLES = 8
 ENDS_THE_SESSION = {"logout", "change_password"}
+HAS_NO_END = {"read_events"}
+PLAIN = {"read_events": "text/event-stream", "read_metrics": "text/plain"}
 load_all_checks()
 CHECKED: list[Any] = CHECKS.get_by_names(
     [
@@ -84,6 +86,8 @@ def test_answers_are_as_documented(
     for result in schemathesis.openapi.from_url(f"{server}/openapi.json").get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
+        if operation.definition.raw["operationId"] in HAS_NO_END:
+            continue
         if who == "admin" and operation.definition.raw["operationId"] in ENDS_THE_SESSION:
             continue
 
@@ -137,7 +141,7 @@ def test_the_document_is_whole(document: dict[str, Any]) -> None:
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"], (path, status)
             elif status not in ("204", "304"):
-                schema = answer["content"]["application/json"]["schema"]
+                schema = answer["content"][PLAIN.get(operation["operationId"], "application/json")]["schema"]
                 assert schema not in ({}, {"type": "object"}), (path, status)
 
 
@@ -176,6 +180,8 @@ async def test_every_public_read_documents_304(url: str) -> None:
         document = (await client.get("/openapi.json")).json()
         for path, method, operation in operations(document):
             if method != "get" or operation.get("security") or "relations" in path:
+                continue
+            if operation["operationId"] in PLAIN:
                 continue
             concrete = re.sub(r"\{\w+\}", "1", path)
             first = await client.get(concrete)

@@ -17,7 +17,7 @@ from app.errors import NotFound
 from app.web.cached import CACHE
 from app.web.pages import parts
 from app.web.pages.avatar import avatar
-from app.web.pages.session import Viewer, csrf_token
+from app.web.pages.session import Viewer, cookie_name, csrf_token
 
 router = APIRouter(include_in_schema=False)
 STATIC = Path(__file__).parent / "static"
@@ -84,22 +84,32 @@ templates.globals |= {"asset": asset, "drawn": parts}
 
 
 def render(
-    request: Request, template: str, *, viewer: Viewer | None = None, status: int = 200, **context: Any
+    request: Request,
+    template: str,
+    *,
+    viewer: Viewer | None = None,
+    status: int = 200,
+    private: bool = False,
+    **context: Any,
 ) -> Response:
-    """A page. What a signed-in admin gets is nobody else's; the rest may be kept and revalidated."""
+    """A page. What a signed-in admin gets, or is `private`, is nobody else's; the rest may be kept and revalidated.
+
+    With the policy `no-referrer` a browser would call the origin of our own forms `null`.
+    """
     house = request.app.state.house
     frame = {
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "viewer": viewer,
+        "known": cookie_name(request) in request.cookies,
         "csrf": csrf_token(house.secret, viewer.jti) if viewer else "",
         "next_tick": house.scheduler.next_tick,
         "version": request.app.version,
         "notice": DONE.get(request.query_params.get("done", "")),
     }
     body = templates.get_template(template).render({**frame, **context}).encode()
-    headers = {"Content-Security-Policy": CSP, "Vary": "Accept, Cookie"}
-    if viewer is not None or status != 200 or request.method != "GET":
+    headers = {"Content-Security-Policy": CSP, "Vary": "Accept, Cookie", "Referrer-Policy": "same-origin"}
+    if private or viewer is not None or status != 200 or request.method != "GET":
         return HTMLResponse(body, status, headers | {"Cache-Control": PRIVATE})
     tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers |= {"ETag": tag, "Cache-Control": CACHE}

@@ -19,7 +19,7 @@ function choose(theme) {
 }
 
 if (button) {
-  button.hidden = false;
+  button.classList.remove("waits");
   choose(chosen());
   button.addEventListener("click", () => {
     const all = Object.keys(THEMES);

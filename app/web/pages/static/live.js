@@ -122,3 +122,5 @@ feed.addEventListener("keydown", (event) => {
   event.preventDefault();
   next.focus();
 });
+
+listen();
