@@ -8,16 +8,19 @@ import structlog
 from fastapi import FastAPI
 
 from app import logs
+from app.actions.feed import every_feed_actions
 from app.db import migrate
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Misconfigured
+from app.metrics import Metrics
 from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
 from app.venues.crew import Crew
 from app.venues.run import open_mind
 from app.web.app import build
 from app.web.deps import House
+from app.web.events import Relay
 
 INSTANCE = load("instance")
 SKEW_SECONDS = 5.0
@@ -61,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     chosen = settings or load_settings()
     check_secrets(chosen)
     logs.configure(chosen.log_level)
+    metrics = Metrics(name for actions in every_feed_actions() for name in actions.by_name)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,13 +77,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             database = await Database.open(url, size=chosen.database_pool_size)
             try:
                 await check_clock(database)
-                async with open_mind(chosen, database, works=chosen.worker_enabled) as mind:
+                async with open_mind(chosen, database, works=chosen.worker_enabled, metrics=metrics) as mind:
                     scheduler = Scheduler(mind, chosen)
                     app.state.house = House(chosen, database, mind, scheduler)
                     crew = Crew(mind, chosen) if chosen.worker_enabled else nullcontext()
-                    async with crew, _ticking(scheduler, enabled=chosen.scheduler_enabled):
+                    ticking = _ticking(scheduler, enabled=chosen.scheduler_enabled)
+                    metrics.watch_pool(database.pool.get_size, database.pool.get_idle_size)
+                    async with crew, ticking, Relay(database) as relay, metrics.watching_loop():
+                        app.state.relay = relay
+                        metrics.watch_clients(lambda: len(relay.clients))
                         yield
             finally:
                 await database.close()
 
-    return build(chosen, lifespan)
+    app = build(chosen, lifespan)
+    app.state.metrics = metrics
+    return app

@@ -119,3 +119,13 @@ SELECT setseed(0.42)
 SELECT setval(pg_get_serial_sequence('personas', 'id'), (SELECT max(id) FROM personas)),
        setval(pg_get_serial_sequence('posts', 'id'), (SELECT max(id) FROM posts)),
        setval(pg_get_serial_sequence('comments', 'id'), (SELECT max(id) FROM comments))
+
+-- name: make_writers  $1 personas that will post.
+INSERT INTO personas (username, description) SELECT 'writer_' || n, 'Writes.' FROM generate_series(1, $1::int) n
+
+-- name: make_writing_run  The run they write in.
+INSERT INTO runs (venue, slot, seed, state) VALUES ('feed', 'bench', 1, 'running')
+
+-- name: make_writing_turns  A claimed turn of each, by the writer's number.
+INSERT INTO turns (run_id, persona_id, ordinal, state, epoch, lease_until)
+SELECT r.id, p.id, p.id, 'running', 1, now() + interval '1 hour' FROM personas p, runs r ORDER BY p.id

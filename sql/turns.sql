@@ -1,17 +1,20 @@
 -- Runs and turns: opened once, claimed by epoch, finished honestly.
+-- Whatever changes a run's state tells it as an event, in the same statement: the state, and behind a colon a word why.
+-- That word is public: no provider's sentence and no sum of money.
 
 -- name: open_run  A run for a slot and one turn a persona; no row when the slot is taken. $5: ids in the order of their turns.
 WITH opened AS (
     INSERT INTO runs (venue, slot, seed, settings, state, turns_total, started_at)
     VALUES ($1, $2, $3, $4, $6, cardinality($5::bigint[]), CASE WHEN $6 = 'running' THEN now() END)
     ON CONFLICT (slot) DO NOTHING
-    RETURNING id
+    RETURNING id, state
 ),
 turned AS (
     INSERT INTO turns (run_id, persona_id, ordinal)
     SELECT opened.id, p.persona_id, p.ordinal
     FROM opened, unnest($5::bigint[]) WITH ORDINALITY AS p (persona_id, ordinal)
-)
+),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM opened)
 SELECT id FROM opened
 
 -- name: awake  Personas that may wake, with how readily.
@@ -72,35 +75,50 @@ SELECT DISTINCT (ordinal - 1) / $2::int AS batch FROM turns
 WHERE run_id = $1 AND state IN ('queued', 'running') ORDER BY 1
 
 -- name: settle_run  Ends a run none of whose turns is open, with the state they tell and, where all failed, the reason.
-UPDATE runs r
-SET ended_at = now(),
-    state = CASE WHEN t.lost = 0 THEN 'completed' WHEN t.lost = t.total THEN 'failed' ELSE 'partial' END,
-    reason = CASE WHEN t.lost > 0 THEN coalesce((
-        SELECT c.detail FROM calls c JOIN turns w ON w.id = c.turn_id
-        WHERE w.run_id = $1 AND w.state IN ('failed', 'deferred') AND c.status <> 'ok'
-        GROUP BY c.detail ORDER BY count(*) DESC, c.detail LIMIT 1
-    ), t.reason) END
-FROM (
-    SELECT count(*) FILTER (WHERE state IN ('failed', 'deferred')) AS lost, count(*) AS total,
-           mode() WITHIN GROUP (ORDER BY reason) FILTER (WHERE state IN ('failed', 'deferred')) AS reason
-    FROM turns WHERE run_id = $1
-) t
-WHERE r.id = $1 AND r.state = 'running'
-  AND NOT EXISTS (SELECT FROM turns WHERE run_id = $1 AND state IN ('queued', 'running'))
-RETURNING r.state
+WITH settled AS (
+    UPDATE runs r
+    SET ended_at = now(),
+        state = CASE WHEN t.lost = 0 THEN 'completed' WHEN t.lost = t.total THEN 'failed' ELSE 'partial' END,
+        reason = CASE WHEN t.lost > 0 THEN coalesce((
+            SELECT c.detail FROM calls c JOIN turns w ON w.id = c.turn_id
+            WHERE w.run_id = $1 AND w.state IN ('failed', 'deferred') AND c.status <> 'ok'
+            GROUP BY c.detail ORDER BY count(*) DESC, c.detail LIMIT 1
+        ), t.reason) END
+    FROM (
+        SELECT count(*) FILTER (WHERE state IN ('failed', 'deferred')) AS lost, count(*) AS total,
+               mode() WITHIN GROUP (ORDER BY reason) FILTER (WHERE state IN ('failed', 'deferred')) AS reason
+        FROM turns WHERE run_id = $1
+    ) t
+    WHERE r.id = $1 AND r.state = 'running'
+      AND NOT EXISTS (SELECT FROM turns WHERE run_id = $1 AND state IN ('queued', 'running'))
+    RETURNING r.id, r.state, coalesce(':' || split_part(t.reason, ':', 1), '') AS why
+),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || why FROM settled)
+SELECT state FROM settled
 
 -- name: run_state  How a run stands.
 SELECT state FROM runs WHERE id = $1
 
 -- name: hold_run  A run that is under way stands still: in state $2 for reason $3.
-UPDATE runs SET state = $2, reason = $3, ended_at = CASE WHEN $2 IN ('stopped', 'failed') THEN now() END
-WHERE id = $1 AND state = 'running'
-RETURNING id
+WITH held AS (
+    UPDATE runs SET state = $2, reason = $3, ended_at = CASE WHEN $2 IN ('stopped', 'failed') THEN now() END
+    WHERE id = $1 AND state = 'running'
+    RETURNING id, state
+),
+told AS (
+    INSERT INTO events (kind, object_id, detail)
+    SELECT 'run', id, state || CASE WHEN state = 'paused' THEN ':halted' ELSE '' END FROM held
+)
+SELECT id FROM held
 
 -- name: stop_run  Nobody plays on a run; its turns stay where they are.
-UPDATE runs SET state = 'stopped', reason = 'stopped by hand', ended_at = now()
-WHERE id = $1 AND state IN ('queued', 'running', 'paused', 'budget_exhausted')
-RETURNING id
+WITH stopped AS (
+    UPDATE runs SET state = 'stopped', reason = 'stopped by hand', ended_at = now()
+    WHERE id = $1 AND state IN ('queued', 'running', 'paused', 'budget_exhausted')
+    RETURNING id, state
+),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || ':by hand' FROM stopped)
+SELECT id FROM stopped
 
 -- name: resume_run  A run that stands still, or came to nothing in part, goes on; $2 is merged into its terms.
 WITH again AS (
@@ -112,8 +130,9 @@ WITH again AS (
             SELECT FROM turns WHERE run_id = $1 AND (state = 'deferred' OR (state = 'failed' AND reason = ANY ($3::text[])))
         ))
     )
-    RETURNING id
+    RETURNING id, state
 ),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM again),
 waiting AS (
     UPDATE turns t SET state = 'queued', reason = NULL, ended_at = NULL
     FROM again
@@ -123,13 +142,21 @@ waiting AS (
 SELECT id FROM again
 
 -- name: wake_halted  Runs that stood still while everything was halted go on.
-UPDATE runs SET state = 'running', reason = NULL WHERE state = 'paused' AND reason = 'halted' RETURNING id
+WITH woken AS (
+    UPDATE runs SET state = 'running', reason = NULL WHERE state = 'paused' AND reason = 'halted' RETURNING id, state
+),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM woken)
+SELECT id FROM woken
 
 -- name: under_way  Runs of a venue that the scheduler opened and that are not at an end, oldest first.
 SELECT id, state FROM runs WHERE venue = $1 AND slot LIKE $2 AND state IN ('queued', 'running', 'paused') ORDER BY id
 
 -- name: begin_run  A run that waited its turn begins.
-UPDATE runs SET state = 'running', started_at = now() WHERE id = $1 AND state = 'queued' RETURNING id
+WITH begun AS (
+    UPDATE runs SET state = 'running', started_at = now() WHERE id = $1 AND state = 'queued' RETURNING id, state
+),
+told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM begun)
+SELECT id FROM begun
 
 -- name: unfinished  Runs that some process must go on with, oldest first.
 SELECT id, venue FROM runs WHERE state = 'running' ORDER BY id

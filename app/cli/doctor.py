@@ -9,9 +9,10 @@ from typing import Annotated
 import asyncpg
 import typer
 
+from app.auth import audit
 from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
 from app.db import migrate
-from app.db.engine import plain_url
+from app.db.engine import Database, plain_url
 from app.errors import AppError, Misconfigured
 from app.ledger.budget import recount
 from app.ledger.invariants import ELSEWHERE, EXAMPLES, SECONDS, Finding, check
@@ -69,12 +70,20 @@ async def _invariants(home: Home) -> list[Finding]:
     with migrate.open_home_url(settings_for(home)) as url:
         if (await migrate.status(url)).pending:
             raise Misconfigured("the database is not up to date: run `simfeed db migrate` first")
-        connection = await asyncpg.connect(plain_url(url), timeout=10)
+        database = await Database.open(url, size=2)
         try:
-            found = [*await check(connection), await _spent(connection)]
+            async with database.connection() as connection:
+                found = [*await check(connection), await _spent(connection)]
+            found.append(await _unbroken(database))
         finally:
-            await connection.close()
+            await database.close()
     return sorted(found, key=lambda finding: finding.invariant)
+
+
+async def _unbroken(database: Database) -> Finding:
+    broken = (await audit.check(database)).broken
+    shown = () if broken is None else (f"entry {broken}",)
+    return Finding("audit", "each entry of the audit log is as it was hashed", len(shown), shown)
 
 
 async def _spent(connection: asyncpg.Connection) -> Finding:

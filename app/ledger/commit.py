@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
 from app.db.engine import Database
+from app.db.notify import Bell
 from app.db.queries import load
 from app.ledger.budget import Hold, charged
 from app.ledger.budget import Superseded as Superseded
 from app.world.effects import Effect
+
+if TYPE_CHECKING:  # its library takes the command line longer than all the rest of this
+    from app.metrics import Metrics
 
 COMMIT = load("commit")["commit_steps"]
 GROUP = 128
@@ -130,9 +134,18 @@ def _held_row(record: StepRecord, hold: Hold) -> tuple[object, ...]:
 class Committer:
     """Takes steps from all turns of this process and commits them in groups; takes what is there, without a timer."""
 
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        bell: Bell | None = None,
+        metrics: "Metrics | None" = None,
+    ) -> None:
+        self.metrics = metrics
         self._database = database
         self._lease_seconds = lease_seconds
+        self._bell = bell
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._drainers: list[asyncio.Task[None]] = []
         self.groups = 0
@@ -193,7 +206,12 @@ class Committer:
             for waiting in group:
                 _fail(waiting, error)
         else:
-            _tell(group, rows)
+            told = _tell(group, rows)
+            if self.metrics is not None:
+                for record, outcomes in told:
+                    _count(self.metrics, record, outcomes)
+            if self._bell is not None and len(rows) > len(group):  # besides the live turns there are effects
+                self._bell.ring()
 
     async def _one_by_one(self, group: list[_Waiting], error: Exception) -> None:
         """One step's bad data must not fail the others'."""
@@ -223,7 +241,8 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
         waiting.done.set_exception(error)
 
 
-def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> None:
+def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> list[tuple[StepRecord, dict[int, EffectOutcome]]]:
+    """Tell each step what came of it; those that stand are returned."""
     live: set[int] = set()
     outcomes: dict[int, dict[int, EffectOutcome]] = {}
     for turn_id, ordinal, outcome, object_id in rows:
@@ -237,3 +256,20 @@ def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> None:
             _fail(waiting, Superseded(f"turn {turn_id} has moved on"))
         elif not waiting.done.done():
             waiting.done.set_result(outcomes.get(turn_id, {}))
+    return [(w.record, outcomes.get(w.record.turn_id, {})) for w in group if w.record.turn_id in live]
+
+
+def _count(metrics: "Metrics", record: StepRecord, outcomes: dict[int, EffectOutcome]) -> None:
+    metrics.call(
+        record.status,
+        prompt=record.prompt_tokens,
+        completion=record.completion_tokens,
+        cached=record.cached_tokens,
+        usd=record.cost_usd,
+        seconds=record.latency_ms / 1000,
+    )
+    for action in record.actions:
+        effect = outcomes.get(action.ordinal)
+        metrics.action(action.name, effect.outcome if effect is not None else action.outcome)
+    if record.state != "running":
+        metrics.turn(record.state)

@@ -32,6 +32,8 @@ class Crew:
 
     async def __aenter__(self) -> "Crew":
         await self._worker.__aenter__()
+        if (metrics := self._mind.committer.metrics) is not None:
+            metrics.watch_turns(lambda: self._worker.in_flight)
         self._tasks = [
             asyncio.create_task(self._queue.run_worker(self._play), name="queue"),
             asyncio.create_task(self._sweep(), name="sweep"),

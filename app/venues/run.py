@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,6 +11,7 @@ from app.agent.prompt import texts_sha256
 from app.agent.turn import Limits, Mind
 from app.db import queue
 from app.db.engine import Database
+from app.db.notify import Bell
 from app.db.queries import load
 from app.errors import Conflict, NotFound
 from app.ledger.budget import Account, Caps, Desk, charge_lost_of_run
@@ -21,6 +22,10 @@ from app.llm.gateway import Gateway
 from app.settings import Settings
 from app.streams import stream
 from app.venues.dispatch import PgQueue
+from app.world.events import CHANNEL
+
+if TYPE_CHECKING:
+    from app.metrics import Metrics
 
 TURNS = load("turns")
 LEASE_SECONDS = 8.0
@@ -30,11 +35,14 @@ AGAIN = ["auth", "quota", "config", "unavailable", "timeout", "rate_limit", "par
 
 
 @asynccontextmanager
-async def open_mind(settings: Settings, database: Database, *, works: bool = False) -> AsyncIterator[Mind]:
+async def open_mind(
+    settings: Settings, database: Database, *, works: bool = False, metrics: "Metrics | None" = None
+) -> AsyncIterator[Mind]:
     """All that turns need, over an open database; closed again at the end of the block.
 
     Args:
         works: counts among the workers between which rate limits are divided.
+        metrics: what is committed is counted there.
     """
     limits = Limits(
         max_actions=settings.max_actions,
@@ -47,7 +55,10 @@ async def open_mind(settings: Settings, database: Database, *, works: bool = Fal
     async with Pulse(database, works=works).living() as pulse, Desk(database) as desk:
         gateway = Budgeted(Gateway(settings, pulse), desk, pricing_of(settings), settings.model_fallback)
         try:
-            async with Committer(database, lease_seconds=LEASE_SECONDS) as committer:
+            async with (
+                Bell(database, CHANNEL) as bell,
+                Committer(database, lease_seconds=LEASE_SECONDS, bell=bell, metrics=metrics) as committer,
+            ):
                 yield Mind(database, committer, gateway, limits, pulse)
         finally:
             await gateway.aclose()

@@ -79,6 +79,11 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.Task[None] | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """Turns that are held here."""
+        return len(self._held)
+
     async def __aenter__(self) -> "Worker":
         self._beating = asyncio.create_task(self._beat(), name="leases")
         return self
@@ -230,6 +235,8 @@ class Worker:
     async def _end(self, claim: Claim, state: State, reason: str) -> tuple[State, str]:
         await self._charge([claim])
         await self._try("end_turn", claim.turn_id, claim.epoch, state, reason)
+        if (metrics := self.mind.committer.metrics) is not None:
+            metrics.turn(state)
         return state, reason
 
     async def _park(self, claims: list[Claim]) -> None:

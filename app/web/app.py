@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.settings import Settings
 from app.web import errors
-from app.web.api import auths, feed, health, personas, scheduler
+from app.web.api import auths, events, feed, health, metrics, personas, safety, scheduler
 from app.web.api.schemas import Problem, Root, problems
 from app.web.cached import answer
 from app.web.cors import PublicReads
@@ -30,6 +30,7 @@ TAGS: list[dict[str, Any]] = [
     {"name": "auths", "description": "Becoming an admin, signing in and out, inviting others."},
     {"name": "personas", "description": "The members, as admins manage them."},
     {"name": "scheduler", "description": "When the personas wake."},
+    {"name": "safety", "description": "What spreads or leaks, and the kill switch of a post."},
     {"name": "health", "description": "Whether the server lives and can serve."},
 ]
 
@@ -47,7 +48,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
     )
     errors.install(app, error_page)
     _root(app)
-    for module in (feed, auths, personas, scheduler, health):
+    for module in (feed, events, auths, personas, scheduler, safety, health, metrics):
         app.include_router(module.router)
     for router in PAGES:
         app.include_router(router)
@@ -56,6 +57,7 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
         PublicReads,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "HEAD"],
+        allow_headers=["Last-Event-ID"],
         expose_headers=["Link", "ETag", "X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
         max_age=600,
     )

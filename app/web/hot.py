@@ -27,6 +27,7 @@ class _Kept:
     body: bytes
     tag: bytes
     until: float
+    route: object
     given: int = 0
 
     async def give(self, wanted: bytes, send: Send) -> None:
@@ -58,6 +59,7 @@ class HotAnswers:
         kept = self._kept.get(key)
         if kept is not None and now < kept.until:
             kept.given += 1
+            scope["route"] = kept.route
             await kept.give(wanted, send)
         elif kept is not None or self._is_hot(key):
             if kept is not None:
@@ -86,25 +88,32 @@ class HotAnswers:
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
-            messages.append(message)
+            if messages or (message["type"] == "http.response.start" and _for_everybody(message)):
+                messages.append(message)
+            else:  # it may have no end
+                await send(message)
 
         try:
             await self.app(whole, receive, collect)
         except BaseException:
             self._kept.pop(key, None)
             raise
-        start, parts = messages[0], [message.get("body", b"") for message in messages[1:]]
-        headers: Headers = start["headers"]
-        said = dict(headers)
-        body = b"".join(parts)
-        if start["status"] == 200 and said.get(b"cache-control") == CACHE.encode() and len(body) <= BODY_MAX:
-            made = _Kept(headers, body, said.get(b"etag", b""), now + FRESH)
+        finally:
+            scope["route"] = whole.get("route")
+        body = b"".join(message.get("body", b"") for message in messages[1:])
+        if messages and len(body) <= BODY_MAX:
+            headers: Headers = messages[0]["headers"]
+            made = _Kept(headers, body, dict(headers).get(b"etag", b""), now + FRESH, scope["route"])
             self._kept[key] = made
             await made.give(wanted, send)
             return
         self._kept.pop(key, None)
         for message in messages:
             await send(message)
+
+
+def _for_everybody(start: Message) -> bool:
+    return bool(start["status"] == 200 and dict(start["headers"]).get(b"cache-control") == CACHE.encode())
 
 
 def _asked(scope: Scope) -> tuple[Key, bytes] | None:

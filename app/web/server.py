@@ -5,6 +5,8 @@ A protocol's methods are called by the event loop and by the parser, in their or
 
 import asyncio
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +22,17 @@ HEAD_SECONDS = 15.0
 
 LINGER_SECONDS = 1.0
 """How long a refused connection is emptied: closed at once, it would be reset before the answer is read."""
+
+LINE = "simfeed.line"
+"""The extension of a request's scope that holds its `Line`."""
+
+
+@dataclass
+class Line:
+    """What an answer without an end may ask of its connection: to be cut at once, and to be told of a shutdown."""
+
+    cut: Callable[[], None] = lambda: None
+    on_shutdown: set[Callable[[], None]] = field(default_factory=set)
 
 
 def options() -> dict[str, Any]:
@@ -46,6 +59,7 @@ class BoundedHead(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._line = Line(transport.abort)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -69,7 +83,13 @@ class BoundedHead(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head = None
         self._stop_clock()
+        self.scope["extensions"] = {LINE: self._line}  # type: ignore[dict-item]  # an object, within this process
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        for tell in list(self._line.on_shutdown):
+            tell()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)

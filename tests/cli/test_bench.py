@@ -117,6 +117,15 @@ def test_turns(temporary: Path) -> None:
     check_nothing_left(temporary)
 
 
+async def test_events_are_told_once_to_all(temporary: Path, server_url: str) -> None:
+    sizes = ("--clients", "12", "--posts", "60", "--rate", "100", "--leaving", "6")
+    found = bench(temporary, "events", *sizes, DATABASE_URL=server_url)
+    assert (found["lost"], found["doubled"], found["deliveries"]) == (0, 0, 12 * 60)
+    assert found["comebacks"] >= 6
+    assert found["sound"]
+    assert found["latency"]["p50_ms"] > 0
+
+
 async def test_feed_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
     sizes = ("--posts", "300", "--likes", "600", "--requests", "20")
     found = bench(temporary, "feed", *sizes, DATABASE_URL=server_url)
@@ -132,6 +141,7 @@ async def test_feed_on_a_server_of_yours(temporary: Path, server_url: str) -> No
         "persona",
         "hot, page 1",
         "top, page 1",
+        "pages near the top, HTML",
     ]
     for row in found["reads"]:
         for timing in (row["http"], row["sql"]):

@@ -1,10 +1,11 @@
-"""`simfeed doctor --invariants` on what budgets have spent, through changes of the caps."""
+"""`simfeed doctor --invariants` on what budgets have spent, through changes of the caps, and on the audit log."""
 
 import json
 from typing import Any
 
 import pytest
 
+from app.auth.admins import record
 from app.db.engine import Database
 from app.ledger.budget import BUDGETS, recount
 from app.settings import load_settings
@@ -69,3 +70,19 @@ async def test_what_was_not_charged_or_charged_twice_is_seen(database: Database,
     found = told(url)
     assert (found["invariant"], found["violations"]) == ("I4", 2)
     assert sorted(example.partition(" of ")[0] for example in found["examples"]) == ["instance 0", "run 1"]
+
+
+async def test_an_audit_log_that_was_tampered_with_is_seen(database: Database, url: str) -> None:
+    async with database.connection() as connection:
+        for n in range(3):
+            await record(connection, None, "tried", str(n))
+
+    def chain() -> tuple[int, list[str]]:
+        findings = json.loads(simfeed(url, "doctor", "--invariants", "--json").stdout)
+        found = next(f for f in findings if f["invariant"] == "audit")
+        return found["violations"], found["examples"]
+
+    assert chain() == (0, [])
+    await database.fetch("ALTER TABLE audit DISABLE TRIGGER ALL")
+    await database.fetch("UPDATE audit SET subject = 'another' WHERE id = 2")
+    assert chain() == (1, ["entry 2"])

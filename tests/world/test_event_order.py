@@ -276,8 +276,10 @@ async def test_a_providers_words_are_not_told(mind: Mind) -> None:
 
 
 async def test_pruning_keeps_the_newest_and_the_young(database: Database) -> None:
-    insert = "INSERT INTO events (kind, object_id, created_at) SELECT 'post', 0, now() - make_interval(hours => 2412 - 24 * n)"
-    await database.fetch(f"{insert} FROM generate_series(1, 100) n")
+    await database.fetch(
+        "INSERT INTO events (kind, object_id, created_at)"
+        " SELECT 'post', 0, now() - make_interval(hours => 2412 - 24 * n) FROM generate_series(1, 100) n"
+    )
     assert await events.prune(database, days=10, at_once=7) == 90
     assert await seen(database, 0) == list(range(91, 101))
     assert await events.prune(database, keep=3, days=1000) == 7

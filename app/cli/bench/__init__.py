@@ -1,10 +1,10 @@
-"""`simfeed bench`: what a step and a read cost here, measured."""
+"""`simfeed bench`: what a step, a read and a listener cost here, measured."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from app.cli.bench import reads, steps
+from app.cli.bench import listeners, reads, steps
 from app.cli.bench.plan import Over
 from app.cli.bench.show import show
 from app.cli.common import EXIT_FAILED, Json, err, settings_for, show_json
@@ -17,6 +17,7 @@ app = typer.Typer(
 Examples:
   simfeed bench turns   what a persona's step costs: CPU, PostgreSQL, tokens, memory
   simfeed bench feed    how fast the feed is read, at the top and deep down
+  simfeed bench events  how soon listeners are told what happens
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
 DATABASE_URL's when that is set.""",
@@ -113,4 +114,33 @@ def feed(
         reads.show(found)
     if found["errors"]:
         err.print(f"simfeed: {found['errors']} requests were not answered with 200", markup=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def events(
+    clients: Annotated[int, typer.Option(min=1, max=500, help="Listeners of one server.")] = 500,
+    posts: Annotated[int, typer.Option(min=1, max=100_000, help="Posts that are committed.")] = 400,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Posts a second.")] = 20,
+    leaving: Annotated[
+        int, typer.Option(min=0, max=500, help="Listeners that hang up now and then and come back by their last id.")
+    ] = 50,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench events
+      simfeed bench events --clients 100 --rate 50
+      simfeed bench events --leaving 500 --json > events.json
+
+    Serve a world, listen to it many times over, commit posts through the real committer, and see when each listener is
+    told of each.
+    """
+    found = listeners.measure(settings_for(None), listeners.Wanted(clients, posts, rate, min(leaving, clients)))
+    if json:
+        show_json(found)
+    else:
+        listeners.show(found)
+    if not found["sound"]:
+        err.print("simfeed: some listeners were not told of every post exactly once", markup=False)
         raise typer.Exit(EXIT_FAILED)

@@ -54,24 +54,27 @@ async def _spread(jobs: Sequence[Callable[[int], Awaitable[bool]]], requests: in
 class Connection:
     """One keep-alive connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, accept: str) -> None:
         self.reader = reader
         self.writer = writer
+        self.accept = accept
 
     async def get(self, path: str) -> bool:
         """Whether the answer was 200; its body is read to the end."""
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n\r\n".encode())
+        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {self.accept}\r\n\r\n".encode())
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
         await self.reader.readexactly(int(length[1]) if length else 0)
         return head.startswith(OK)
 
 
-async def over_http(port: int, paths: Sequence[str], requests: int, concurrency: int) -> Timing:
+async def over_http(
+    port: int, paths: Sequence[str], requests: int, concurrency: int, accept: str = "application/json"
+) -> Timing:
     """GET these paths in turn."""
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(concurrency)]
     try:
-        jobs = [_getting(Connection(*pair), paths) for pair in opened]
+        jobs = [_getting(Connection(*pair, accept), paths) for pair in opened]
         return await _spread(jobs, requests)
     finally:
         for _, writer in opened:

@@ -26,6 +26,7 @@ from app.cli.common import opened
 from app.cli.up import STARTERS
 from app.db.engine import Database
 from app.llm.model import read_reply
+from app.metrics import Metrics
 from app.settings import Settings, load_settings
 from app.venues.feed import open_cycle, play_cycle
 from app.venues.run import open_mind
@@ -70,7 +71,7 @@ async def move_in(database: Database, number: int) -> None:
 
 async def play(plan: Plan) -> Done:
     settings = settings_of(plan)
-    async with opened(settings) as database, open_mind(settings, database) as mind:
+    async with opened(settings) as database, open_mind(settings, database, metrics=Metrics()) as mind:
         await move_in(database, plan.personas)
         async with database.connection() as connection:
             postgres = await meter.postmaster(connection)

@@ -48,6 +48,7 @@ class Read(msgspec.Struct):
     paths: list[str]
     query: str
     arguments: list[tuple[object, ...]]
+    accept: str = "application/json"
 
 
 class Measured(msgspec.Struct):
@@ -75,10 +76,15 @@ def reads(wanted: Wanted, secret: str) -> list[Read]:
     )
     row = PAGE_SIZE + 1
 
-    def pages(name: str, depth: int) -> Read:
+    def pages(
+        name: str, depth: int, *, path: str = "/posts", scope: tuple[Any, ...] = ("posts", "latest", None)
+    ) -> Read:
         below = [wanted.posts - depth - n + 1 for n in older]
-        cursors = [sign_cursor(secret, ("posts", "latest", None), (n, None)) for n in below]
-        return Read(name, [f"/posts?cursor={c}" for c in cursors], FEED["latest"], [(n, row) for n in below])
+        cursors = [sign_cursor(secret, scope, (n, None)) for n in below]
+        return Read(name, [f"{path}?cursor={c}" for c in cursors], FEED["latest"], [(n, row) for n in below])
+
+    html = pages("pages near the top, HTML", 0, path="/", scope=("page", "latest", None, None))
+    html.accept = "text/html"
 
     return [
         Read("page 1", ["/posts"], FEED["latest"], [(INT64_MAX, row)]),
@@ -91,6 +97,7 @@ def reads(wanted: Wanted, secret: str) -> list[Read]:
         Read("persona", [f"/persona/{n}" for n in people], personas.PEOPLE["persona"], [(n,) for n in people]),
         Read("hot, page 1", ["/posts?sort=hot"], FEED["hot"], [(float("inf"), row, INT64_MAX)]),
         Read("top, page 1", ["/posts?sort=top"], FEED["top"], [(INT32_MAX, row, INT64_MAX)]),
+        html,
     ]  # fmt: skip
 
 
@@ -112,7 +119,7 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
         with serving(url, secret) as (pid, port):
             rows = go(_all(pid, port, url, wanted, reads(wanted, secret), bar))
             bare = go(_bare(pid, port, wanted))
-    top, deep = rows[1], rows[2]
+    top, deep, html = rows[1], rows[2], rows[-1]
     return {
         "machine": {**machine, "server": server.label},
         "asked": msgspec.to_builtins(wanted),
@@ -125,13 +132,15 @@ def measure(settings: Settings, wanted: Wanted) -> dict[str, Any]:
             Verdict(
                 "deep pages to pages near the top, HTTP p50", ratio(deep.http.p50_ms, top.http.p50_ms), 1.5
             ).plain(),
-            *[Verdict(f"{row.name}: HTTP p50 to SQL p50", row.http_to_sql, 3).plain() for row in rows],
+            *[Verdict(f"{row.name}: HTTP p50 to SQL p50", row.http_to_sql, 3).plain() for row in rows[:-1]],
+            Verdict("a page as HTML to its JSON, CPU of the server", ratio(html.server_ms, top.server_ms), 4).plain(),
+            Verdict("pages as HTML a second, of one process", html.http.a_second, least=150).plain(),
         ],
     }
 
 
 @contextmanager
-def serving(url: str, secret: str) -> Iterator[tuple[int, int]]:
+def serving(url: str, secret: str, **more: str) -> Iterator[tuple[int, int]]:
     """The real server over that world: its process and its port."""
     env = place.environment(
         DATABASE_URL=url,
@@ -140,6 +149,7 @@ def serving(url: str, secret: str) -> Iterator[tuple[int, int]]:
         RATE_LIMIT_PER_MINUTE="0",
         SCHEDULER_ENABLED="false",
         LOG_LEVEL="warning",
+        **more,
     )
     with place.process("served", env) as child:
         port = int(place.first_line(child, "the server"))
@@ -184,9 +194,9 @@ async def _bare(pid: int, port: int, wanted: Wanted) -> dict[str, Any]:
 
 async def _one(pid: int, port: int, url: str, postgres: int | None, wanted: Wanted, kind: Read) -> Measured:
     at_once = wanted.concurrency
-    await load.over_http(port, kind.paths, WARM_UP, at_once)
+    await load.over_http(port, kind.paths, WARM_UP, at_once, kind.accept)
     server, database = meter.process_seconds(pid), meter.spent(postgres)
-    http = await load.over_http(port, kind.paths, wanted.requests, at_once)
+    http = await load.over_http(port, kind.paths, wanted.requests, at_once, kind.accept)
     spent = meter.spent(postgres).since(database)
     server_ms = (meter.process_seconds(pid) - server) / wanted.requests * 1000
     await load.over_sql(url, kind.query, kind.arguments, WARM_UP, at_once)
