@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Any
 
 import msgspec
+from annotated_types import Ge, Le
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -24,9 +25,9 @@ def _whole(value: object) -> object:
     return value
 
 
-PathId = Annotated[int, Field(ge=1, le=INT64_MAX), BeforeValidator(_whole), Path()]
-QueryId = Annotated[int, Field(ge=1, le=INT64_MAX), BeforeValidator(_whole), Query()]
-Limit = Annotated[int, Field(ge=1, le=100), BeforeValidator(_whole), Query(description="How many, 1 to 100.")]
+PathId = Annotated[int, Ge(1), Le(INT64_MAX), BeforeValidator(_whole), Path()]
+QueryId = Annotated[int, Ge(1), Le(INT64_MAX), BeforeValidator(_whole), Query()]
+Limit = Annotated[int, Ge(1), Le(100), BeforeValidator(_whole), Query(description="How many, 1 to 100.")]
 Cursor = Annotated[str, Query(max_length=400, description="`next_cursor` of the page before.")]
 SearchWords = Annotated[Words, Query(description="Words that all must occur.")]
 Handle = Annotated[str, Path(min_length=1, max_length=200), BeforeValidator(lambda v: clean(v))]

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated
 
+from annotated_types import Ge, Le
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from app.web.api.schemas import problems
@@ -33,7 +34,7 @@ def _number(value: object) -> object:
     return value
 
 
-Number = Annotated[int, Field(ge=0, le=INT64_MAX), BeforeValidator(_number)]
+Number = Annotated[int, Ge(0), Le(INT64_MAX), BeforeValidator(_number)]
 LAST = "The `id` of the last event you have: all behind it is told first."
 
 
