@@ -3,10 +3,12 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
+import pytest
 
 from app.db.engine import Database
 from app.settings import Settings
@@ -16,6 +18,8 @@ from app.venues.run import open_mind
 from app.world import personas
 from tests.conftest import PASSWORD, serving, settings_for, sign_up
 from tests.web.test_page import BROWSER
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class Page(HTMLParser):
@@ -90,6 +94,12 @@ async def played(database: Database, url: str, *, people: int = 3, cycles: int =
 
 
 async def _cycle(database: Database, settings: Settings, seed: int) -> int:
+    with pytest.MonkeyPatch.context() as patched:  # what the offline model does hangs on the minute
+        patched.setattr("app.venues.feed.now", lambda: NOON)
+        return await _play(database, settings, seed)
+
+
+async def _play(database: Database, settings: Settings, seed: int) -> int:
     async with open_mind(settings, database) as mind:
         run_id = await open_cycle(mind, settings, seed=seed)
         assert run_id is not None

@@ -182,7 +182,7 @@ async def test_downloads_stand_alone(url: str, runs: list[int]) -> None:
         data = (await client.get(f"{LIST}/1.json")).json()
         assert data["steps"][0]["request"]["messages"][0]["role"] == "system"
         assert all(step["request_is_exact"] for step in data["steps"])
-        assert data["steps"][-1]["actions"]
+        assert any(step["actions"] for step in data["steps"])
         compared = await look(client, f"{LIST}/1/diff/2")
         assert {f"{LIST}/1", f"{LIST}/2"} <= set(compared.links)
         assert "No difference" in (await look(client, f"{LIST}/1/diff/1")).text
