@@ -546,6 +546,8 @@ ALTER TABLE ONLY public.turns
 ALTER TABLE ONLY public.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
+CREATE INDEX actions_marked_idx ON public.actions USING btree (turn_id) WHERE ((outcome = 'made'::text) AND (detail <> ''::text));
+
 CREATE INDEX actions_object_idx ON public.actions USING btree (effect, object_id) WHERE (outcome = 'made'::text);
 
 CREATE UNIQUE INDEX admin_email_key ON public.admin USING btree (lower(email));

@@ -10,16 +10,22 @@ ORDER BY id DESC LIMIT $3
 
 -- name: look_into  Up to $5 marked actions of runs $1, oldest first: what each copies of what its writer was shown, and where that came from.
 -- The source is what repeats at least share $4 of eight equal parts of the copy: most of them, by another, written first.
-WITH RECURSIVE fresh AS MATERIALIZED (
-    SELECT a.turn_id, a.step, a.ordinal, t.run_id, t.persona_id, a.effect AS kind, a.object_id, a.detail, k.created_at,
-           lower(regexp_replace(btrim(coalesce(p.body, c.body, a.arguments::jsonb ->> 'bio')), '\s+', ' ', 'g')) AS plain
-    FROM turns t
-    CROSS JOIN LATERAL (
+WITH RECURSIVE bounds AS MATERIALIZED (
+    SELECT min(id) AS first, max(id) AS last FROM turns WHERE run_id = ANY ($1::bigint[])
+),
+marked AS MATERIALIZED (
+    SELECT a.* FROM bounds b CROSS JOIN LATERAL (
         SELECT * FROM actions a
-        WHERE a.turn_id = t.id AND a.outcome = 'made' AND a.effect IN ('post', 'comment', 'bio')
-          AND a.detail IN ($2::text, $3::text)
+        WHERE a.turn_id BETWEEN b.first AND b.last AND a.outcome = 'made' AND a.detail <> ''
+          AND a.effect IN ('post', 'comment', 'bio') AND a.detail IN ($2::text, $3::text)
         OFFSET 0
     ) a
+),
+fresh AS MATERIALIZED (
+    SELECT a.turn_id, a.step, a.ordinal, t.run_id, t.persona_id, a.effect AS kind, a.object_id, a.detail, k.created_at,
+           lower(regexp_replace(btrim(coalesce(p.body, c.body, a.arguments::jsonb ->> 'bio')), '\s+', ' ', 'g')) AS plain
+    FROM marked a
+    JOIN turns t ON t.id = a.turn_id
     JOIN calls k ON k.turn_id = a.turn_id AND k.step = a.step
     LEFT JOIN posts p ON a.effect = 'post' AND p.id = a.object_id
     LEFT JOIN comments c ON a.effect = 'comment' AND c.id = a.object_id

@@ -139,6 +139,7 @@ class Action(Base):
             "outcome IN ('made', 'already', 'not_found', 'not_allowed', 'read', 'refused', 'ended')", name="outcome"
         ),
         Index("actions_object_idx", "effect", "object_id", postgresql_where="outcome = 'made'"),
+        Index("actions_marked_idx", "turn_id", postgresql_where="outcome = 'made' AND detail <> ''"),
     )
 
     turn_id: Mapped[Big] = mapped_column(primary_key=True)

@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["persona_id"], ["personas.id"], name=op.f("marks_persona_id_fkey")),
         sa.PrimaryKeyConstraint("turn_id", "step", "ordinal", name=op.f("marks_pkey")),
     )
+    op.create_index("actions_marked_idx", "actions", ["turn_id"], postgresql_where="outcome = 'made' AND detail <> ''")
     op.create_index("marks_object_idx", "marks", ["kind", "object_id"])
     op.create_index("marks_source_idx", "marks", ["source_kind", "source_id"])
     op.create_index("marks_origin_idx", "marks", ["origin_kind", "origin_id"])

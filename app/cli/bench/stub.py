@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import threading
+from random import Random
 from typing import cast
 
 import uvloop
@@ -20,24 +21,19 @@ SHOWN = re.compile(rb'\{\\"id\\":(\d+),\\"by\\":\\"[^"\\]*\\",\\"by_id\\":(\d+)'
 SEED = re.compile(rb'"seed":(\d+)')
 SAID = b'{"role":"assistant"'
 ACTIONS = int(os.environ.get("BENCH_ACTIONS", "5"))
-OPENINGS = (
-    "Hear me out",
-    "For the record",
-    "Overheard at the bus stop",
-    "Nobody will like this",
-    "A thought before tea",
-)
-MIDDLES = ("the bike lane is the only thing in town with a plan", "bread was better when it argued back",
-           "I have measured the rent in sandwiches", "the gulls have more of a union than we do",
-           "every meeting about heating makes me colder")  # fmt: skip
-ENDINGS = ("and I have the minutes to prove it", "and my mother agrees", "so there", "which says it all, really")
+WORDS = [
+    "bench", "lane", "bread", "rent", "gull", "union", "heating", "meeting", "minutes", "mother", "tea", "bus",
+    "plan", "town", "sandwich", "swan", "council", "pension", "harbour", "kettle", "ladder", "referee", "sausage",
+    "traffic", "umbrella", "vicar", "window", "yeast", "argues", "measures", "forgets", "recommends", "colder",
+    "louder", "quietly", "never", "twice", "again", "because", "although", "without", "behind", "every", "our",
+    "their", "that", "which", "nobody",
+]  # fmt: skip
 
 
 def words(seed: int) -> str:
-    """A post or comment, practically never the same twice."""
-    opening, seed = OPENINGS[seed % 5], seed // 5
-    middle, seed = MIDDLES[seed % 5], seed // 5
-    return f"{opening}: {middle}, {ENDINGS[seed % 4]}. No. {seed // 4 % 1_000_000}"
+    """A post or comment, never the same twice, nor near to another: a near copy would be looked into."""
+    chosen = Random(seed).choices(WORDS, k=17)  # noqa: S311 - chatter
+    return f"{' '.join(chosen).capitalize()}. No. {seed % 1_000_000}"
 
 
 def call(body: bytes, actions: int = ACTIONS) -> tuple[str, dict[str, object]]:
