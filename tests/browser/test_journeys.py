@@ -149,6 +149,17 @@ async def test_new_posts_wait_until_they_are_asked_for(browser: Browser, town: S
     await page.context.close()
 
 
+async def test_the_pill_counts_up_without_moving(browser: Browser, town: Site) -> None:
+    tab = await on_the_feed(browser, town)
+    page = tab.page
+    await page.evaluate("window.__shifts = []; document.querySelector('[data-pill]').hidden = false")
+    for words in ("1 new post", "2 new posts", "12 new posts", "1,234 new posts"):
+        await page.evaluate("words => { document.querySelector('[data-pill-words]').textContent = words }", words)
+        await page.wait_for_timeout(150)
+    assert await page.evaluate("window.__shifts") == []
+    await page.context.close()
+
+
 async def test_nothing_moves_while_the_feed_loads(browser: Browser, town: Site) -> None:
     tab = await on_the_feed(browser, town)
     await tab.page.wait_for_timeout(300)
