@@ -16,7 +16,7 @@ function compact(n) {
 
 function showPill() {
   pill.hidden = waiting.size === 0;
-  words.textContent = waiting.size === 1 ? "1 new post" : `${waiting.size} new posts`;
+  words.textContent = waiting.size === 1 ? "1 new post" : `${waiting.size > 99 ? "99+" : waiting.size} new posts`;
 }
 
 function count(postId, kind, number) {
