@@ -126,9 +126,9 @@ async def on_the_feed(browser: Browser, site: Site) -> Tab:
 async def test_new_posts_wait_until_they_are_asked_for(browser: Browser, town: Site) -> None:
     tab = await on_the_feed(browser, town)
     page = tab.page
-    await page.mouse.wheel(0, 600)
-    await page.wait_for_function("scrollY > 300")
+    await page.evaluate("scrollTo({ top: 600, behavior: 'instant' })")
     before = await page.evaluate("scrollY")
+    assert before > 300
     first = await page.locator("article.post").first.get_attribute("id")
     await page.evaluate("window.__shifts = []")
     await cycle(town)
