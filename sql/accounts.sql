@@ -10,23 +10,23 @@ SELECT bootstrapped_at IS NOT NULL FROM instance
 UPDATE admin_invitations SET accepted_at = now()
 WHERE token_sha256 = $1 AND lower(email) = lower($2)
   AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > now()
-RETURNING id
+RETURNING role
 
 -- name: add_admin  A new admin; no row when username or e-mail is taken.
-INSERT INTO admin (username, email, password_hash) VALUES ($1, $2, $3)
-ON CONFLICT DO NOTHING RETURNING id, username, email, created_at
+INSERT INTO admin (username, email, password_hash, role) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING id, username, email, role, created_at
 
 -- name: invite  A new invitation; older open ones for the address end.
 WITH older AS (
     UPDATE admin_invitations SET revoked_at = now()
     WHERE lower(email) = lower($1) AND accepted_at IS NULL AND revoked_at IS NULL
 )
-INSERT INTO admin_invitations (email, token_sha256, invited_by, expires_at)
-VALUES ($1, $2, $3, now() + make_interval(hours => $4))
-RETURNING id, email, created_at, expires_at
+INSERT INTO admin_invitations (email, token_sha256, invited_by, expires_at, role)
+VALUES ($1, $2, $3, now() + make_interval(hours => $4), $5)
+RETURNING id, email, role, created_at, expires_at
 
 -- name: invitations  All invitations, newest first, with their state.
-SELECT i.id, i.email, a.username AS invited_by, i.created_at, i.expires_at, i.accepted_at, i.revoked_at,
+SELECT i.id, i.email, i.role, a.username AS invited_by, i.created_at, i.expires_at, i.accepted_at, i.revoked_at,
        CASE WHEN i.accepted_at IS NOT NULL THEN u.username END AS used_by,
        CASE WHEN i.accepted_at IS NOT NULL THEN 'accepted' WHEN i.revoked_at IS NOT NULL THEN 'revoked'
             WHEN i.expires_at <= now() THEN 'expired' ELSE 'open' END AS state
@@ -36,31 +36,39 @@ ORDER BY i.id DESC LIMIT 200
 -- name: revoke_invitation  Ends an open invitation.
 UPDATE admin_invitations SET revoked_at = now() WHERE id = $1 AND accepted_at IS NULL AND revoked_at IS NULL RETURNING id
 
--- name: by_login  An admin by username or e-mail.
-SELECT id, username, email, password_hash FROM admin
+-- name: by_login  An admin by username or e-mail; `second` when codes of an authenticator are asked for.
+SELECT id, username, email, role, password_hash,
+       EXISTS (SELECT FROM admin_totp t WHERE t.admin_id = admin.id AND t.confirmed_at IS NOT NULL) AS second
+FROM admin
 WHERE (lower(username) = lower($1) OR lower(email) = lower($1)) AND disabled_at IS NULL
 ORDER BY lower(username) = lower($1) DESC LIMIT 1
 
+-- name: by_id  An admin who is not disabled.
+SELECT id, username, email, role, password_hash FROM admin WHERE id = $1 AND disabled_at IS NULL
+
 -- name: admins  All admins.
-SELECT id, username, email, created_at, disabled_at FROM admin ORDER BY id
+SELECT id, username, email, role, created_at, disabled_at FROM admin ORDER BY id
 
 -- name: roll  All admins, when each signed in last, and how many sessions are open.
-SELECT a.id, a.username, a.email, a.created_at, a.disabled_at, s.last_sign_in, coalesce(s.open, 0) AS sessions
+SELECT a.id, a.username, a.email, a.role, a.created_at, a.disabled_at, s.last_sign_in, coalesce(s.open, 0) AS sessions,
+       EXISTS (SELECT FROM admin_totp t WHERE t.admin_id = a.id AND t.confirmed_at IS NOT NULL) AS second
 FROM admin a LEFT JOIN LATERAL (
     SELECT max(created_at) AS last_sign_in, count(*) FILTER (WHERE revoked_at IS NULL AND expires_at > now()) AS open
     FROM admin_sessions WHERE admin_id = a.id
 ) s ON true
 ORDER BY a.id LIMIT 500
 
--- name: hold_admins  Nobody else disables or is signed in until we are done.
+-- name: hold_admins  Nobody else disables, changes a role or is signed in until we are done.
 SELECT id FROM admin WHERE disabled_at IS NULL ORDER BY id FOR NO KEY UPDATE
 
--- name: disable  Shuts $1 out on behalf of $2, who must not be shut out; open sessions and invitations end.
+-- name: disable  Shuts $1 out on behalf of admin $2, who must not be shut out; sessions, open invitations and keys end.
 WITH gone AS (
     UPDATE admin SET disabled_at = now()
     WHERE id = $1 AND id <> $2 AND disabled_at IS NULL
-      AND EXISTS (SELECT FROM admin doer WHERE doer.id = $2 AND doer.disabled_at IS NULL)
+      AND EXISTS (SELECT FROM admin doer WHERE doer.id = $2 AND doer.role = 'admin' AND doer.disabled_at IS NULL)
     RETURNING id, username
+), dead AS (
+    UPDATE admin_keys SET revoked_at = now() WHERE admin_id IN (SELECT id FROM gone) AND revoked_at IS NULL
 ), ended AS (
     UPDATE admin_sessions SET revoked_at = now() WHERE admin_id IN (SELECT id FROM gone) AND revoked_at IS NULL
 ), withdrawn AS (
@@ -72,6 +80,21 @@ SELECT username FROM gone
 -- name: enable  Lets a disabled admin in again.
 UPDATE admin SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NOT NULL RETURNING username
 
+-- name: set_role  Makes $1 a $3 on behalf of admin $2, who stays one; what an observer had invited is withdrawn.
+WITH changed AS (
+    UPDATE admin SET role = $3
+    WHERE id = $1 AND id <> $2 AND role <> $3
+      AND EXISTS (SELECT FROM admin doer WHERE doer.id = $2 AND doer.role = 'admin' AND doer.disabled_at IS NULL)
+    RETURNING id, username
+), withdrawn AS (
+    UPDATE admin_invitations SET revoked_at = now()
+    WHERE $3 = 'observer' AND invited_by IN (SELECT id FROM changed) AND accepted_at IS NULL AND revoked_at IS NULL
+)
+SELECT username FROM changed
+
+-- name: role  An admin's role, disabled or not.
+SELECT role FROM admin WHERE id = $1
+
 -- name: open_session  A session that access tokens hang on; no row for a disabled admin.
 INSERT INTO admin_sessions (jti, admin_id, expires_at)
 SELECT $1, id, now() + make_interval(mins => $3) FROM admin WHERE id = $2 AND disabled_at IS NULL FOR SHARE
@@ -82,7 +105,7 @@ SELECT jti, created_at, expires_at FROM admin_sessions
 WHERE admin_id = $1 AND revoked_at IS NULL AND expires_at > now() ORDER BY created_at DESC LIMIT 200
 
 -- name: session  The admin of a live session.
-SELECT a.id, a.username, a.email FROM admin_sessions s JOIN admin a ON a.id = s.admin_id
+SELECT a.id, a.username, a.email, a.role FROM admin_sessions s JOIN admin a ON a.id = s.admin_id
 WHERE s.jti = $1 AND s.admin_id = $2 AND s.revoked_at IS NULL AND s.expires_at > now() AND a.disabled_at IS NULL
 
 -- name: close_session  Ends one session.

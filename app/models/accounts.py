@@ -1,4 +1,7 @@
-"""Admins, their invitations and sessions, the audit trail, and the instance itself."""
+"""Admins, their invitations, sessions, second factors and keys, the audit trail, and the instance itself.
+
+All of it is this instance's own: a fork carries no admin, session, authenticator or key.
+"""
 
 from sqlalchemy import Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,9 +23,15 @@ class Instance(Base):
     created_at: Mapped[Created]
 
 
+ROLES = "role IN ('admin', 'observer')"
+
+
 class Admin(Base):
+    """Who may change everything (`admin`) or see everything (`observer`)."""
+
     __tablename__ = "admin"
     __table_args__ = (
+        CheckConstraint(ROLES, name="role"),
         Index("admin_username_key", text("lower(username)"), unique=True),
         Index("admin_email_key", text("lower(email)"), unique=True),
     )
@@ -33,12 +42,14 @@ class Admin(Base):
     password_hash: Mapped[str] = mapped_column(Text)
     created_at: Mapped[Created]
     disabled_at: Mapped[Time | None]
+    role: Mapped[str] = mapped_column(Text, server_default="admin")
 
 
 class Invitation(Base):
     """A token's SHA-256, bound to one e-mail address; used at most once."""
 
     __tablename__ = "admin_invitations"
+    __table_args__ = (CheckConstraint(ROLES, name="role"),)
 
     id: Mapped[Key]
     email: Mapped[str] = mapped_column(Text)
@@ -47,6 +58,44 @@ class Invitation(Base):
     created_at: Mapped[Created]
     expires_at: Mapped[Time]
     accepted_at: Mapped[Time | None]
+    revoked_at: Mapped[Time | None]
+    role: Mapped[str] = mapped_column(Text, server_default="admin")
+
+
+class Authenticator(Base):
+    """An admin's secret of one-time codes, encrypted; asked for once it is confirmed. No step counts twice."""
+
+    __tablename__ = "admin_totp"
+
+    admin_id: Mapped[Big] = mapped_column(ForeignKey("admin.id"), primary_key=True, autoincrement=False)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    last_step: Mapped[Big] = mapped_column(server_default="0")
+    created_at: Mapped[Created]
+    confirmed_at: Mapped[Time | None]
+
+
+class RecoveryCode(Base):
+    """The SHA-256 of a code that stands in, once, for one of a lost authenticator."""
+
+    __tablename__ = "admin_recovery_codes"
+
+    admin_id: Mapped[Big] = mapped_column(ForeignKey("admin.id"), primary_key=True, autoincrement=False)
+    code_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    used_at: Mapped[Time | None]
+
+
+class AdminKey(Base):
+    """The SHA-256 of what a program shows instead of an access token; it may do what its admin may."""
+
+    __tablename__ = "admin_keys"
+
+    id: Mapped[Key]
+    admin_id: Mapped[Big] = mapped_column(ForeignKey("admin.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    key_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[Created]
+    expires_at: Mapped[Time]
+    last_used_at: Mapped[Time | None]
     revoked_at: Mapped[Time | None]
 
 

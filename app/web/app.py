@@ -85,6 +85,17 @@ def endpoints(app: FastAPI) -> dict[str, str]:
     }
 
 
+def _told_to_observers(paths: dict[str, Any]) -> None:
+    """Whatever changes something and needs an admin can be answered by 403."""
+    for operations in paths.values():
+        for method, operation in operations.items():
+            if operation.get("security") and method not in ("get", "head"):
+                operation["responses"]["403"] = operation["responses"]["401"] | {
+                    "description": "Not allowed: an observer changes nothing."
+                }
+                operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(
@@ -97,5 +108,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for k, v in Problem.model_json_schema(ref_template="#/components/schemas/{model}").items()
             if k != "$defs"
         }
+        _told_to_observers(schema["paths"])
         app.openapi_schema = schema
     return app.openapi_schema

@@ -7,11 +7,12 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
 from app.agent.turn import Mind
-from app.auth.admins import AdminInfo, signed_in
+from app.auth.admins import AdminInfo, acting
 from app.db.engine import Database
 from app.errors import Unauthorized
 from app.scheduler import Scheduler
 from app.settings import Settings
+from app.web import roles
 
 
 @dataclass
@@ -30,10 +31,10 @@ class House:
 
 @dataclass(frozen=True)
 class SignedIn:
-    """An admin and the session of the request."""
+    """An admin and the session of the request; a program's key has none."""
 
     admin: AdminInfo
-    jti: str
+    jti: str | None
 
 
 _bearer = OAuth2PasswordBearer(tokenUrl="auths/login", auto_error=False)
@@ -47,11 +48,14 @@ async def house(request: Request) -> House:
 
 
 async def signed_in_admin(
-    given: Annotated[House, Depends(house)], token: Annotated[str | None, Depends(_bearer)]
+    request: Request, given: Annotated[House, Depends(house)], token: Annotated[str | None, Depends(_bearer)]
 ) -> SignedIn:
     if not token:
-        raise Unauthorized("sign in first: send `Authorization: Bearer` with the access_token of POST /auths/login")
-    admin, jti = await signed_in(given.database, given.secret, token)
+        raise Unauthorized(
+            "sign in first: send `Authorization: Bearer` with the access_token of POST /auths/login, or with an API key"
+        )
+    admin, jti = await acting(given.database, given.secret, token)
+    roles.permit(request, admin, by_key=jti is None)
     return SignedIn(admin, jti)
 
 

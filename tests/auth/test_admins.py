@@ -39,7 +39,7 @@ async def three(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[adm
             invite_token=token,
             expected_bootstrap=BOOTSTRAP,
         )
-        made.append(admins.AdminInfo(row["id"], row["username"], row["email"]))
+        made.append(admins.AdminInfo(row["id"], row["username"], row["email"], row["role"]))
     return made
 
 

@@ -272,7 +272,7 @@ async def test_h2_a_token_of_nobodys_session(client: httpx2.AsyncClient, admin: 
 
 def forgetful(token: str) -> str:
     """The statement of a naive server, which believes the token alone."""
-    return "SELECT id, username, email FROM admin WHERE id = $2 AND $1 = $1"
+    return "SELECT id, username, email, role FROM admin WHERE id = $2 AND $1 = $1"
 
 
 async def _leave(client: httpx2.AsyncClient, headers: dict[str, str], url: str) -> None:

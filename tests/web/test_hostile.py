@@ -49,9 +49,18 @@ BODIES: dict[str, dict[str, Any]] = {
         "invite_token": "no",
         "bootstrap_token": "no",
     },
-    "login": {"username": "ada", "password": "a wrong guess", "grant_type": "password", "scope": "", "client_id": ""},
+    "login": {
+        "username": "ada",
+        "password": "a wrong guess",
+        "totp": "123456",
+        "grant_type": "password",
+        "scope": "",
+        "client_id": "",
+    },
     "change_password": {"old_password": "a wrong guess", "new_password": "another long password"},
-    "invite": {"email": "guest@example.org"},
+    "invite": {"email": "guest@example.org", "role": "observer"},
+    "set_role": {"role": "admin"},
+    "create_key": {"name": "ci", "days": 90},
     "create_persona": PERSONA,
     "replace_persona": PERSONA,
     "update_persona": PERSONA,
@@ -585,6 +594,49 @@ async def test_h20_who_may_do_what(house: House) -> None:
         answer = await house.client.request(operation.method, address, content=body, headers={**own, **JSON})
         assert answer.status_code in (200, 204, 404, 422), (operation.id, answer.status_code)
     assert_problem(await house.client.get("/personas", headers=own), 401)
+
+
+OWN = {"logout", "change_password", "create_key", "revoke_key"}
+"""The unsafe operations that are an observer's too."""
+
+PEOPLES = {"logout", "change_password", "create_key"}
+"""What no API key may do."""
+
+
+async def test_h20_what_observers_and_keys_may(house: House) -> None:
+    """All operations by an observer, an admin's key and an observer's key: 403 for all that they may not change."""
+    client = house.client
+    wish = {"email": "olga@example.org", "role": "observer"}
+    made = (await client.post("/auths/invitations", json=wish, headers=house.admin)).json()
+    person = {"username": "olga", "email": "olga@example.org", "password": PASSWORD}
+    registered = await client.post("/auths/register", json={**person, "invite_token": made["invite_token"]})
+    assert registered.json()["admin_info"]["role"] == "observer"
+    olga = await sign_in(client, "olga")
+
+    async def key_of(headers: dict[str, str]) -> dict[str, str]:
+        answer = await client.post("/auths/keys", json={"name": "ci"}, headers=headers)
+        return {"Authorization": f"Bearer {answer.json()['key']}"}
+
+    askers = [(olga, True, False), (await key_of(house.admin), False, True), (await key_of(olga), True, True)]
+    for headers, observer, by_key in askers:
+        before = await house.snapshot()
+        for operation in sorted(house.operations.values(), key=lambda one: one.id == "logout"):
+            absent = {parameter["name"]: "999999" for parameter in operation.named("path")}
+            bodies = (b"{}", json.dumps(BODIES[operation.id]).encode()) if operation.id in BODIES else (b"",)
+            safe = operation.method == "GET" or operation.id in PUBLIC
+            barred = not safe and ((observer and operation.id not in OWN) or (by_key and operation.id in PEOPLES))
+            if barred:
+                assert "403" in operation.answers, operation.id
+            for body in bodies if barred else bodies[:1]:
+                sent = {**headers, **(JSON if body else {})}
+                answer = await client.request(operation.method, operation.url(**absent), content=body, headers=sent)
+                if barred:
+                    assert_problem(answer, 403)
+                else:
+                    assert answer.status_code in (200, 204, 404, 422), (operation.id, answer.status_code, answer.text)
+        after = await house.snapshot()
+        assert {name for name in before if before[name] != after[name]} <= {"admin_keys"}, "its last use alone"
+    assert_problem(await client.get("/personas", headers=olga), 401)
 
 
 EXTRA = [

@@ -129,7 +129,35 @@ class AdminInfoOut(BaseModel):
     id: int
     username: str
     email: str
+    role: Literal["admin", "observer"]
     created_at: datetime
+
+
+class AdminOut(AdminInfoOut):
+    """An admin or observer; `disabled_at` is set while they are shut out."""
+
+    disabled_at: datetime | None
+
+
+class KeyMade(BaseModel):
+    """The key is shown here, once."""
+
+    id: int
+    name: str
+    key: str
+    expires_at: datetime
+
+
+class KeyOut(BaseModel):
+    """An API key; `last_used_at` is right to the minute."""
+
+    id: int
+    owner: str
+    name: str
+    state: Literal["live", "revoked", "expired"]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
 
 
 class Registered(BaseModel):
@@ -148,6 +176,7 @@ class InvitationMade(BaseModel):
 
     id: int
     email: str
+    role: Literal["admin", "observer"]
     invite_token: str
     expires_at: datetime
 
@@ -155,6 +184,7 @@ class InvitationMade(BaseModel):
 class InvitationOut(BaseModel):
     id: int
     email: str
+    role: Literal["admin", "observer"]
     invited_by: str | None
     state: Literal["open", "accepted", "revoked", "expired"]
     created_at: datetime

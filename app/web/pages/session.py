@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from app.auth.admins import Access, AdminInfo, signed_in
 from app.errors import AppError, Forbidden, Invalid, Unauthorized
+from app.web import roles
 from app.web.deps import TheHouse
 
 FIELDS_MAX = 200
@@ -77,14 +78,16 @@ async def viewer_of(request: Request, house: TheHouse) -> Viewer | None:
 
 
 async def admin_of(request: Request, viewer: Annotated[Viewer | None, Depends(viewer_of)]) -> Viewer:
-    """The signed-in admin.
+    """The signed-in admin, who may do what is asked for.
 
     Raises:
         SignInFirst: nobody is signed in.
+        Forbidden: an observer wants to change something.
     """
     if viewer is None:
         query = f"?{request.url.query}" if request.url.query else ""
         raise SignInFirst(request.url.path + query if request.method == "GET" else "/admin")
+    roles.permit(request, viewer.admin)
     return viewer
 
 

@@ -1,15 +1,15 @@
-"""Becoming an admin, signing in and out, in a browser."""
+"""Becoming an admin, signing in (with a code, where an authenticator is in use) and out, in a browser."""
 
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.auth import admins, attempts
-from app.errors import AppError
-from app.web.api.auths import DEVICE, Registration
+from app.auth import admins, attempts, second_factor
+from app.errors import AppError, Unauthorized
+from app.web.api.auths import DEVICE, Code, Registration, limits_of
 from app.web.deps import House, TheHouse
 from app.web.inputs import GivenPassword
 from app.web.pages.frame import DONE, go_to, render
@@ -17,7 +17,13 @@ from app.web.pages.session import AdminForm, Form, MaybeViewer, OpenForm, TheVie
 from app.world.text import Line
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
-DONE |= {"registered": "Welcome. You are an admin now: sign in.", "password": "The password is changed: sign in again."}
+HALF = "simfeed_half"
+CODE: TypeAdapter[str] = TypeAdapter(Code)
+DONE |= {
+    "registered": "Welcome. You are an admin now: sign in.",
+    "password": "The password is changed: sign in again.",
+    "half-over": "The five minutes for the code are over: begin again with the password.",
+}
 
 
 class SignIn(BaseModel):
@@ -59,8 +65,7 @@ def _show_login(request: Request, form: Form, problem: str = "", status: int = 2
 @router.post("/login")
 async def login(request: Request, house: TheHouse, form: OpenForm) -> Response:
     """Open a session."""
-    settings = house.settings
-    minutes = settings.page_session_minutes
+    minutes = house.settings.page_session_minutes
     try:
         given = SignIn(username=form["username"], password=form["password"])
         access = await admins.sign_in(
@@ -71,26 +76,94 @@ async def login(request: Request, house: TheHouse, form: OpenForm) -> Response:
             address=request.scope["client_address"],
             device=request.cookies.get(DEVICE, "")[: attempts.DEVICE_MAX],
             minutes=minutes,
-            limits=attempts.Limits(
-                settings.login_attempts_per_ip, settings.login_attempts_per_account, settings.login_delay_seconds
-            ),
+            limits=limits_of(house),
         )
     except ValidationError:
         return _show_login(request, form, "Both fields are needed.", 422)
+    except second_factor.CodeNeeded as needed:
+        answer = go_to("/admin/login/code", next=_within(form["next"]))
+        _keep(request, answer, HALF, needed.half, second_factor.HALF_SECONDS)
+        return answer
     except AppError as error:
         return _show_login(request, form, error.detail, error.status)
-    answer = go_to(_within(form["next"]))
-    keep_session(request, answer, access, minutes)
+    return _entered(request, form, access, minutes)
+
+
+def _keep(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
+    """A cookie that only the forms of sign-in get, from our own pages; none for `seconds` = 0."""
     answer.set_cookie(
-        DEVICE,
-        access.device,
-        max_age=attempts.DEVICE_DAYS * 86_400,
+        name,
+        value,
+        max_age=seconds,
         path="/admin/login",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
+
+
+def _entered(request: Request, form: Form, access: admins.Access, minutes: int) -> Response:
+    answer = go_to(_within(form["next"]))
+    keep_session(request, answer, access, minutes)
+    _keep(request, answer, DEVICE, access.device, attempts.DEVICE_DAYS * 86_400)
+    if HALF in request.cookies:
+        _keep(request, answer, HALF, "", 0)
     return answer
+
+
+@router.get("/login/code")
+async def code_page(request: Request, house: TheHouse, viewer: MaybeViewer) -> Response:
+    """The second step: the code of the authenticator app."""
+    if viewer is not None:
+        return go_to("/admin")
+    form = Form({"next": [request.query_params.get("next", "")[:2000]]})
+    try:
+        await second_factor.halfway(house.database, house.secret, _half(request))
+    except Unauthorized:
+        return _begin_again(request, form)
+    return _show_code(request, form)
+
+
+def _half(request: Request) -> str:
+    return request.cookies.get(HALF, "")[: second_factor.HALF_MAX]
+
+
+def _begin_again(request: Request, form: Form) -> Response:
+    answer = go_to("/admin/login", done="half-over", next=_within(form["next"]))
+    _keep(request, answer, HALF, "", 0)
+    return answer
+
+
+def _show_code(request: Request, form: Form, wrong: str = "", status: int = 200) -> Response:
+    return render(
+        request, "admin/login_code.html", status=status, private=True, wrong=wrong, next=_within(form["next"])
+    )
+
+
+@router.post("/login/code")
+async def give_code(request: Request, house: TheHouse, form: OpenForm) -> Response:
+    """Open a session by the code that was still needed."""
+    minutes = house.settings.page_session_minutes
+    half = _half(request)
+    try:
+        await second_factor.halfway(house.database, house.secret, half)
+    except Unauthorized:
+        return _begin_again(request, form)
+    try:
+        access = await admins.finish_sign_in(
+            house.database,
+            house.secret,
+            half=half,
+            code=CODE.validate_python(form["code"]),
+            device=request.cookies.get(DEVICE, "")[: attempts.DEVICE_MAX],
+            minutes=minutes,
+            limits=limits_of(house),
+        )
+    except ValidationError:
+        return _show_code(request, form, "must be six digits, or a recovery code", 422)
+    except AppError as error:
+        return _show_code(request, form, error.detail, error.status)
+    return _entered(request, form, access, minutes)
 
 
 @router.post("/logout")
