@@ -83,7 +83,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                     crew = Crew(mind, chosen) if chosen.worker_enabled else nullcontext()
                     ticking = _ticking(scheduler, enabled=chosen.scheduler_enabled)
                     metrics.watch_pool(database.pool.get_size, database.pool.get_idle_size)
-                    async with crew, ticking, Relay(database) as relay, metrics.watching_loop():
+                    relaying = Relay(database, keep=chosen.events_kept, days=chosen.events_days)
+                    async with crew, ticking, relaying as relay, metrics.watching_loop():
                         app.state.relay = relay
                         metrics.watch_clients(lambda: len(relay.clients))
                         yield

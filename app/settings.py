@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import Misconfigured
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]", "host.docker.internal"})
+KEPT, KEPT_DAYS = 1_000_000, 7
 WEAK_SECRETS = ("secret", "changeme", "change-me", "password", "default", "example", "your-", "bootstrap")
 
 Source = Literal["default", "environment", "file", "command line"]
@@ -111,6 +112,10 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*",), description="Origins, separated by commas, that may read the public routes."
     )
+    events_kept: int = Field(
+        KEPT, ge=1_000, le=1_000_000_000, description="Events that are kept for listeners who come back, at most."
+    )
+    events_days: int = Field(KEPT_DAYS, ge=1, le=3_650, description="Days for which events are kept, at most.")
     metrics_token: SecretStr | None = Field(
         None, description="Who sends it as a bearer may read /metrics; without it, only this machine may."
     )

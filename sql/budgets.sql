@@ -169,6 +169,8 @@ SELECT id FROM turns WHERE run_id = $1 AND (held_tokens > 0 OR held_usd > 0)
 
 -- name: budget_drift  Budgets of the last two days and their runs that differ from the ledger. Lost calls may only make them larger.
 -- A call is charged on the day it was begun, and the ledger knows when it ended: near midnight it may be either day's.
+-- A turn that never held anything was played without caps, and its calls went into no budget. While a process plays a turn,
+-- caps stay as they are: one of a single epoch held for all of its calls or for none.
 WITH recent AS (
     SELECT t.persona_id, c.created_at, greatest(0, c.prompt_tokens)::bigint + greatest(0, c.completion_tokens) AS tokens,
            greatest(0, c.cost_usd) AS usd,
@@ -207,24 +209,41 @@ losses AS (
     CROSS JOIN LATERAL (VALUES ('instance', 0), ('persona', t.persona_id), ('run', r.id)) AS s (scope, key)
     WHERE r.lost_calls > 0 AND (r.ended_at IS NULL OR r.ended_at >= now() - interval '3 days')
     GROUP BY 1, 2
+),
+drift AS MATERIALIZED (
+    SELECT b.scope, b.key, b.day, b.spent_tokens, b.spent_usd, b.held_tokens, b.held_usd,
+           coalesce(k.most_tokens, 0) AS ledger_tokens, coalesce(k.most_usd, 0) AS ledger_usd,
+           coalesce(h.tokens, 0) AS turns_tokens, coalesce(h.usd, 0) AS turns_usd
+    FROM budgets b
+    LEFT JOIN book k USING (scope, key, day)
+    LEFT JOIN holds h USING (scope, key, day)
+    LEFT JOIN losses l USING (scope, key)
+    LEFT JOIN runs r ON b.scope = 'run' AND r.id = b.key
+    WHERE CASE WHEN b.scope = 'run' THEN r.ended_at IS NULL OR r.ended_at >= now() - interval '2 days'
+               ELSE b.day >= (now() AT TIME ZONE 'UTC')::date - 1 END
+      AND (
+          b.spent_tokens < coalesce(k.least_tokens, 0) OR b.spent_usd < coalesce(k.least_usd, 0) - 0.000001
+          OR l.scope IS NULL
+             AND (b.spent_tokens > coalesce(k.most_tokens, 0) OR b.spent_usd > coalesce(k.most_usd, 0) + 0.000001)
+          OR b.held_tokens <> coalesce(h.tokens, 0) OR b.held_usd <> coalesce(h.usd, 0)
+      )
 )
-SELECT b.scope, b.key, b.day, b.spent_tokens, b.spent_usd, b.held_tokens, b.held_usd,
-       coalesce(k.most_tokens, 0) AS ledger_tokens, coalesce(k.most_usd, 0) AS ledger_usd,
-       coalesce(h.tokens, 0) AS turns_tokens, coalesce(h.usd, 0) AS turns_usd
-FROM budgets b
-LEFT JOIN book k USING (scope, key, day)
-LEFT JOIN holds h USING (scope, key, day)
-LEFT JOIN losses l USING (scope, key)
-LEFT JOIN runs r ON b.scope = 'run' AND r.id = b.key
-WHERE CASE WHEN b.scope = 'run' THEN r.ended_at IS NULL OR r.ended_at >= now() - interval '2 days'
-           ELSE b.day >= (now() AT TIME ZONE 'UTC')::date - 1 END
-  AND (
-      b.spent_tokens < coalesce(k.least_tokens, 0) OR b.spent_usd < coalesce(k.least_usd, 0) - 0.000001
-      OR l.scope IS NULL
-         AND (b.spent_tokens > coalesce(k.most_tokens, 0) OR b.spent_usd > coalesce(k.most_usd, 0) + 0.000001)
-      OR b.held_tokens <> coalesce(h.tokens, 0) OR b.held_usd <> coalesce(h.usd, 0)
-  )
-ORDER BY b.scope, b.key, b.day
+SELECT d.* FROM drift d
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(greatest(0, c.prompt_tokens)::bigint + greatest(0, c.completion_tokens)), 0) AS tokens,
+           coalesce(sum(greatest(0, c.cost_usd)), 0) AS usd
+    FROM turns t JOIN calls c ON c.turn_id = t.id
+    CROSS JOIN LATERAL (SELECT d.day::timestamp AT TIME ZONE 'UTC' AS begins) day
+    WHERE t.held_day IS NOT NULL AND t.epoch = 1
+      AND CASE d.scope WHEN 'run' THEN t.run_id = d.key
+          ELSE (t.persona_id = d.key OR d.scope = 'instance')
+               AND c.created_at >= day.begins + make_interval(secs => 600 + c.latency_ms / 1000.0)
+               AND c.created_at < day.begins + interval '1 day' END
+) held
+WHERE (d.held_tokens, d.held_usd) <> (d.turns_tokens, d.turns_usd)
+   OR d.spent_tokens < held.tokens OR d.spent_usd < held.usd - 0.000001
+   OR d.spent_tokens > d.ledger_tokens OR d.spent_usd > d.ledger_usd + 0.000001
+ORDER BY d.scope, d.key, d.day
 
 -- name: wakers  How many personas a cycle wakes on average, by the model they name; null for none.
 SELECT model, sum(activity)::float8 AS turns FROM personas WHERE status = 'active' GROUP BY model ORDER BY model

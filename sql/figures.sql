@@ -42,10 +42,10 @@ WHERE t.run_id = $1 GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 5
 SELECT count(*) FROM turns WHERE run_id = $1 AND ended_at > now() - interval '1 minute'
 
 -- name: turns  The next $3 turns of a run behind ordinal $2, with what they took and what ailed them.
-SELECT t.id, t.ordinal, t.persona_id, p.username, p.status = 'departed' AS departed, t.state, t.reason, t.epoch, t.next_step,
+SELECT t.id, t.ordinal, t.persona_id, p.username, p.departed, t.state, t.reason, t.epoch, t.next_step,
        t.started_at, t.ended_at, c.*
 FROM (SELECT * FROM turns WHERE run_id = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3) t
-JOIN personas p ON p.id = t.persona_id
+CROSS JOIN LATERAL (SELECT username, status = 'departed' AS departed FROM personas WHERE id = t.persona_id OFFSET 0) p
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(k.prompt_tokens + k.completion_tokens), 0) AS tokens, coalesce(sum(k.cost_usd), 0) AS cost_usd,
            count(*) FILTER (WHERE k.cost_usd IS NULL) AS unpriced,
@@ -60,6 +60,10 @@ ORDER BY t.ordinal
 SELECT count(*) AS calls, coalesce(sum(prompt_tokens + completion_tokens), 0) AS tokens,
        coalesce(sum(cost_usd), 0) AS cost_usd, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced
 FROM calls WHERE created_at >= $1 AND created_at < $2
+
+-- name: index_new  Tells the index of calls by time of what no vacuum has come to yet, or all of that is read for each hour and day.
+-- It takes the lock a vacuum holds, and gives up long before it would put one off.
+SELECT brin_summarize_new_values('calls_created_at_idx') FROM set_config('lock_timeout', '50ms', true)
 
 -- name: standing  Runs that stand still and wait for somebody.
 SELECT id, state, reason FROM runs WHERE state IN ('budget_exhausted', 'paused', 'queued', 'running') ORDER BY id DESC LIMIT 20

@@ -198,20 +198,24 @@ WITH newest AS (
     SELECT a.turn_id, a.step, a.ordinal, t.run_id, t.persona_id, CASE WHEN a.detail = $1 THEN 'copy' ELSE 'canary' END,
            a.effect, a.object_id, NULL, NULL, NULL, NULL, NULL, NULL, k.created_at
     FROM (SELECT id FROM runs ORDER BY id DESC LIMIT 2) r
-    JOIN turns t ON t.run_id = r.id
-    JOIN actions a ON a.turn_id = t.id
-    JOIN calls k ON k.turn_id = a.turn_id AND k.step = a.step
-    WHERE a.outcome = 'made' AND a.detail IN ($1::text, $2::text) AND NOT EXISTS (
-        SELECT FROM marks m WHERE m.turn_id = a.turn_id AND m.step = a.step AND m.ordinal = a.ordinal
-    )
+    CROSS JOIN LATERAL (SELECT id, run_id, persona_id FROM turns WHERE run_id = r.id OFFSET 0) t
+    CROSS JOIN LATERAL (
+        SELECT n.turn_id, n.step, n.ordinal, n.effect, n.object_id, n.detail FROM actions n
+        WHERE n.turn_id = t.id AND n.outcome = 'made' AND n.detail <> '' AND n.detail IN ($1::text, $2::text)
+          AND NOT EXISTS (
+              SELECT FROM marks m WHERE m.turn_id = n.turn_id AND m.step = n.step AND m.ordinal = n.ordinal
+          )
+        OFFSET 0
+    ) a
+    CROSS JOIN LATERAL (SELECT created_at FROM calls c WHERE c.turn_id = a.turn_id AND c.step = a.step OFFSET 0) k
 )
 SELECT n.*, w.username, coalesce(p.body, c.body, CASE WHEN n.kind = 'bio' THEN w.bio END) AS text,
        coalesce(p.hidden, c.hidden, false) AS quarantined
-FROM newest n
-JOIN personas w ON w.id = n.persona_id
-LEFT JOIN posts p ON n.kind = 'post' AND p.id = n.object_id
-LEFT JOIN comments c ON n.kind = 'comment' AND c.id = n.object_id
-ORDER BY n.created_at DESC, n.turn_id DESC, n.step DESC, n.ordinal DESC LIMIT $3
+FROM (SELECT * FROM newest ORDER BY created_at DESC, turn_id DESC, step DESC, ordinal DESC LIMIT $3) n
+CROSS JOIN LATERAL (SELECT username, bio FROM personas WHERE id = n.persona_id OFFSET 0) w
+LEFT JOIN LATERAL (SELECT body, hidden FROM posts WHERE n.kind = 'post' AND id = n.object_id OFFSET 0) p ON true
+LEFT JOIN LATERAL (SELECT body, hidden FROM comments WHERE n.kind = 'comment' AND id = n.object_id OFFSET 0) c ON true
+ORDER BY n.created_at DESC, n.turn_id DESC, n.step DESC, n.ordinal DESC
 
 -- name: spread_lately  The $1 origins that were copied last.
 SELECT origin_kind AS kind, origin_id AS id FROM marks WHERE origin_id IS NOT NULL

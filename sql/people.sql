@@ -29,10 +29,6 @@ WHERE id = $1 AND status <> 'departed' RETURNING id
 -- name: set_status  Pauses or wakes a persona.
 UPDATE personas SET status = $2 WHERE id = $1 AND status <> 'departed' RETURNING id, username
 
--- name: depart  A persona leaves; what it made stays.
-UPDATE personas SET status = 'departed', departed_at = now() WHERE id = $1 AND status <> 'departed'
-RETURNING id, username
-
 -- name: follower_rows  Whom persona $1 follows.
 SELECT id, follower, followed, created_at FROM follows WHERE follower = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 

@@ -27,10 +27,16 @@ FROM budgets WHERE scope = 'persona' AND key = $1 AND day = (now() AT TIME ZONE 
 
 -- name: personas_today  The ten personas of the last 5,000 turns that have spent most today, where a cap has ever asked.
 SELECT p.id, p.username, b.spent_tokens, b.spent_usd::float8, b.held_tokens, b.held_usd::float8
-FROM (SELECT DISTINCT persona_id FROM (SELECT persona_id FROM turns ORDER BY id DESC LIMIT 5000) l) l
-JOIN budgets b ON b.scope = 'persona' AND b.key = l.persona_id AND b.day = (now() AT TIME ZONE 'UTC')::date
-JOIN personas p ON p.id = b.key
-ORDER BY b.spent_usd DESC, b.spent_tokens DESC, p.id LIMIT 10
+FROM (
+    SELECT l.persona_id, d.* FROM (SELECT DISTINCT persona_id FROM (SELECT persona_id FROM turns ORDER BY id DESC LIMIT 5000) n) l
+    CROSS JOIN LATERAL (
+        SELECT spent_tokens, spent_usd, held_tokens, held_usd FROM budgets
+        WHERE scope = 'persona' AND key = l.persona_id AND day = (now() AT TIME ZONE 'UTC')::date OFFSET 0
+    ) d
+    ORDER BY d.spent_usd DESC, d.spent_tokens DESC, l.persona_id LIMIT 10
+) b
+CROSS JOIN LATERAL (SELECT id, username FROM personas WHERE id = b.persona_id OFFSET 0) p
+ORDER BY b.spent_usd DESC, b.spent_tokens DESC, p.id
 
 -- name: runs  The ten newest runs that a cap has asked for.
 SELECT r.id, r.venue, r.state, r.created_at, (r.settings ->> 'budget_tokens')::bigint AS cap_tokens,

@@ -13,7 +13,7 @@ SELECT * FROM turns WHERE persona_id = $4 AND id < $1 ORDER BY id DESC LIMIT $2
 SELECT * FROM turns WHERE run_id = $3 AND persona_id = $4 AND id < $1 LIMIT $2
 
 -- name: traces  Of {among}, the $10 newest in state $5, with a call of status $6, an action $7, the text $8 in what was said, a cost over $9.
-SELECT f.*, p.username, p.status = 'departed' AS departed
+SELECT f.*, p.username, p.departed
 FROM (
     SELECT t.id, t.run_id, t.persona_id, t.state, t.reason, t.started_at, t.ended_at, c.*
     FROM ({among}) t
@@ -36,7 +36,7 @@ FROM (
       AND ($7::text IS NULL OR (SELECT count(*) FROM actions a WHERE a.turn_id = t.id AND a.name = $7) > 0)
     LIMIT $10
 ) f
-JOIN personas p ON p.id = f.persona_id
+CROSS JOIN LATERAL (SELECT username, status = 'departed' AS departed FROM personas WHERE id = f.persona_id OFFSET 0) p
 ORDER BY f.id DESC
 
 -- name: looked  How far back {among} reach.

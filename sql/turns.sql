@@ -1,6 +1,6 @@
 -- Runs and turns: opened once, claimed by epoch, finished honestly.
 -- Whatever changes a run's state tells it as an event, in the same statement: the state, and behind a colon a word why.
--- That word is public: no provider's sentence and no sum of money.
+-- That word is public: no provider's sentence and no sum of money. It is told soon: the statement also rings the events' bell.
 
 -- name: open_run  A run for a slot and one turn a persona; no row when the slot is taken. $5: ids in the order of their turns.
 WITH opened AS (
@@ -15,7 +15,7 @@ turned AS (
     FROM opened, unnest($5::bigint[]) WITH ORDINALITY AS p (persona_id, ordinal)
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM opened)
-SELECT id FROM opened
+SELECT id, pg_notify('simfeed_events', '') FROM opened
 
 -- name: awake  Personas that may wake, with how readily.
 SELECT id, activity FROM personas WHERE status = 'active' ORDER BY id
@@ -63,10 +63,6 @@ SELECT EXISTS (
     WHERE t.id = $1 AND t.epoch = $2 AND t.next_step = $3 + 1 AND c.request_sha256 = $4
 )
 
--- name: drop_open_turns  A persona leaves: its open turns end.
-UPDATE turns SET state = 'failed', reason = 'departed', epoch = epoch + 1, ended_at = now(), lease_until = NULL
-WHERE persona_id = $1 AND state IN ('queued', 'running')
-
 -- name: open_turns  Whether any turn of a run, of ordinals $2 to $3, is not at an end.
 SELECT EXISTS (SELECT FROM turns WHERE run_id = $1 AND ordinal BETWEEN $2 AND $3 AND state IN ('queued', 'running'))
 
@@ -94,7 +90,7 @@ WITH settled AS (
     RETURNING r.id, r.state, coalesce(':' || split_part(t.reason, ':', 1), '') AS why
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || why FROM settled)
-SELECT state FROM settled
+SELECT state, pg_notify('simfeed_events', '') FROM settled
 
 -- name: run_state  How a run stands.
 SELECT state FROM runs WHERE id = $1
@@ -109,7 +105,7 @@ told AS (
     INSERT INTO events (kind, object_id, detail)
     SELECT 'run', id, state || CASE WHEN state = 'paused' THEN ':halted' ELSE '' END FROM held
 )
-SELECT id FROM held
+SELECT id, pg_notify('simfeed_events', '') FROM held
 
 -- name: stop_run  Nobody plays on a run; its turns stay where they are.
 WITH stopped AS (
@@ -118,7 +114,7 @@ WITH stopped AS (
     RETURNING id, state
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || ':by hand' FROM stopped)
-SELECT id FROM stopped
+SELECT id, pg_notify('simfeed_events', '') FROM stopped
 
 -- name: resume_run  A run that stands still, or came to nothing in part, goes on; $2 is merged into its terms.
 WITH again AS (
@@ -139,14 +135,14 @@ waiting AS (
     WHERE t.run_id = again.id
       AND (t.state = 'deferred' OR (t.state = 'failed' AND t.reason = ANY ($3::text[])) OR (t.state = 'limit' AND t.reason = 'budget'))
 )
-SELECT id FROM again
+SELECT id, pg_notify('simfeed_events', '') FROM again
 
 -- name: wake_halted  Runs that stood still while everything was halted go on.
 WITH woken AS (
     UPDATE runs SET state = 'running', reason = NULL WHERE state = 'paused' AND reason = 'halted' RETURNING id, state
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM woken)
-SELECT id FROM woken
+SELECT id, pg_notify('simfeed_events', '') FROM woken
 
 -- name: under_way  Runs of a venue that the scheduler opened and that are not at an end, oldest first.
 SELECT id, state FROM runs WHERE venue = $1 AND slot LIKE $2 AND state IN ('queued', 'running', 'paused') ORDER BY id
@@ -156,7 +152,7 @@ WITH begun AS (
     UPDATE runs SET state = 'running', started_at = now() WHERE id = $1 AND state = 'queued' RETURNING id, state
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM begun)
-SELECT id FROM begun
+SELECT id, pg_notify('simfeed_events', '') FROM begun
 
 -- name: unfinished  Runs that some process must go on with, oldest first.
 SELECT id, venue FROM runs WHERE state = 'running' ORDER BY id
@@ -171,25 +167,6 @@ WHERE id < $1 ORDER BY id DESC LIMIT $2
 
 -- name: turn_states  How a run's turns stand.
 SELECT state, coalesce(reason, '') AS reason, count(*) AS turns FROM turns WHERE run_id = $1 GROUP BY 1, 2 ORDER BY 1, 2
-
--- name: action_counts  What a run's personas did, by action and outcome.
-SELECT a.name, a.outcome, count(*) AS times FROM actions a JOIN turns t ON t.id = a.turn_id
-WHERE t.run_id = $1 GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
-
--- name: run_marks  What of a run's texts was marked, and how often.
-SELECT a.detail, count(*) AS times FROM actions a JOIN turns t ON t.id = a.turn_id
-WHERE t.run_id = $1 AND a.outcome = 'made' AND a.detail <> '' GROUP BY 1 ORDER BY 2 DESC, 1
-
--- name: run_usage  What a run's model calls took; `unpriced` counts the calls whose price is unknown.
-SELECT count(*) AS calls, coalesce(sum(c.prompt_tokens), 0) AS prompt_tokens,
-       coalesce(sum(c.completion_tokens), 0) AS completion_tokens, coalesce(sum(c.cached_tokens), 0) AS cached_tokens,
-       coalesce(sum(c.cost_usd), 0) AS cost_usd, count(*) FILTER (WHERE c.cost_usd IS NULL) AS unpriced,
-       count(*) FILTER (WHERE c.status <> 'ok') AS failed_calls
-FROM calls c JOIN turns t ON t.id = c.turn_id WHERE t.run_id = $1
-
--- name: run_troubles  Why a run's model calls gave nothing, most frequent first.
-SELECT c.status, c.detail, c.model, count(*) AS times FROM calls c JOIN turns t ON t.id = c.turn_id
-WHERE t.run_id = $1 AND c.status <> 'ok' GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 5
 
 -- name: run_turns  A run's turns with their personas.
 SELECT t.id, t.persona_id, p.username, t.state, t.reason, t.next_step AS steps, t.started_at, t.ended_at

@@ -3,7 +3,8 @@
 import pytest
 
 from app.errors import Misconfigured
-from app.settings import load_settings
+from app.settings import Settings, load_settings, sources
+from app.web.pages.admin.settings import shown
 
 GOOD = "k3J9-xQ2m_Vb7TzLw5RcYp8NsDf4Gh6A1"
 WRONG = [
@@ -36,6 +37,8 @@ WRONG = [
     ("DATABASE_POOL_SIZE", "1"),
     ("RATE_LIMIT_PER_MINUTE", "-1"),
     ("LOGIN_ATTEMPTS_PER_IP", "0"),
+    ("EVENTS_KEPT", "999"),
+    ("EVENTS_DAYS", "0"),
     ("LOG_LEVEL", "loud"),
 ]
 
@@ -72,6 +75,21 @@ def test_more_calls_than_actions_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_right_value_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     load_settings()
+
+
+def test_every_setting_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the admins' page shows them."""
+    for name, value in (("RATE_LIMIT_PER_MINUTE", "60"), ("EVENTS_KEPT", "2000")):
+        monkeypatch.setenv(name, value)
+    settings = load_settings(events_days=3)
+    found = sources(settings)
+    assert found.keys() == Settings.model_fields.keys()
+    told = {row.name: (row.value, row.source) for _, rows in shown(settings) for row in rows}
+    assert told.keys() == {name.upper() for name in found}
+    assert told["RATE_LIMIT_PER_MINUTE"] == ("60", "environment")
+    assert told["EVENTS_KEPT"] == ("2000", "environment")
+    assert told["EVENTS_DAYS"] == ("3", "command line")
+    assert told["LOGIN_ATTEMPTS_PER_IP"] == ("25", "default")
 
 
 def test_secrets_do_not_show() -> None:

@@ -1,6 +1,7 @@
 """Plays a cycle with a progress bar on stderr, and sums it up."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.agent.turn import Mind
 from app.cli.common import err
+from app.ledger import figures
 from app.settings import Settings
 from app.venues.estimate import compared
 from app.venues.feed import play_cycle
@@ -44,22 +46,22 @@ async def summary(mind: Mind, run_id: int) -> dict[str, Any]:
     """A run in figures: turns by state, actions by kind and outcome, tokens, cost in US dollars."""
     database = mind.database
     run = await database.fetchrow(TURNS["run"], run_id)
-    usage = await database.fetchrow(TURNS["run_usage"], run_id)
     turns = await database.fetch(TURNS["turn_states"], run_id)
-    actions = await database.fetch(TURNS["action_counts"], run_id)
-    troubles = await database.fetch(TURNS["run_troubles"], run_id)
+    detail = await figures.detail(database, run_id)
     assert run is not None  # noqa: S101 - the caller has just played it
-    assert usage is not None  # noqa: S101 - an aggregate always gives a row
+    counts = [(name, outcome, times) for name, done in detail.done.items() for outcome, times in done.items()]
+    counts.sort(key=lambda one: (-one[2], *one))
+    usage = asdict(detail.usage)
     return {
         "run": run_id,
         "state": run["state"],
         "reason": run["reason"],
         "lost_calls": run["lost_calls"],
         "turns": {"total": run["turns_total"], "ended": [dict(row) for row in turns]},
-        "actions": [dict(row) for row in actions],
-        "refused": sum(row["times"] for row in actions if row["outcome"] == "refused"),
-        "marked": {row["detail"]: row["times"] for row in await database.fetch(TURNS["run_marks"], run_id)},
-        **dict(usage),
+        "actions": [{"name": name, "outcome": outcome, "times": times} for name, outcome, times in counts],
+        "refused": sum(times for _, outcome, times in counts if outcome == "refused"),
+        "marked": dict(sorted(detail.marks.items(), key=lambda one: (-one[1], one[0]))),
+        **usage,
         "estimate_off": compared(msgspec.json.decode(run["estimate"]), usage) if run["estimate"] else None,
-        "troubles": [dict(row) for row in troubles],
+        "troubles": [dict(row) for row in detail.troubles],
     }

@@ -22,7 +22,8 @@ log = structlog.get_logger()
 class Bell:
     """Rings on a channel, from a task of its own and at most every `pace` seconds.
 
-    Not in the transaction that has something to tell: a NOTIFY makes commits wait for each other.
+    Not in the transaction that has something to tell: a NOTIFY makes commits wait for each other. Only what is seldom
+    written, as a run's state (`sql/turns.sql`), rings in its own transaction.
     """
 
     def __init__(self, database: Database, channel: str, *, pace: float = PACE_SECONDS) -> None:

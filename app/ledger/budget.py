@@ -13,6 +13,7 @@ import structlog
 
 from app.db.engine import AWAY, Database, patiently
 from app.db.queries import load
+from app.ledger.figures import index_new
 
 BUDGETS = load("budgets")
 GROUP = 128
@@ -22,28 +23,6 @@ USD_MOST = 100_000.0
 """US dollars that one call may be said to cost; a larger price is a mistake."""
 
 BUSY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
-DRIFT = f"""
-WITH drift AS MATERIALIZED ({BUDGETS["budget_drift"]})
-SELECT d.* FROM drift d
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(greatest(0, c.prompt_tokens)::bigint + greatest(0, c.completion_tokens)), 0) AS tokens,
-           coalesce(sum(greatest(0, c.cost_usd)), 0) AS usd
-    FROM turns t JOIN calls c ON c.turn_id = t.id
-    CROSS JOIN LATERAL (SELECT d.day::timestamp AT TIME ZONE 'UTC' AS begins) day
-    WHERE t.held_day IS NOT NULL AND t.epoch = 1
-      AND CASE d.scope WHEN 'run' THEN t.run_id = d.key
-          ELSE (t.persona_id = d.key OR d.scope = 'instance')
-               AND c.created_at >= day.begins + make_interval(secs => 600 + c.latency_ms / 1000.0)
-               AND c.created_at < day.begins + interval '1 day' END
-) held
-WHERE (d.held_tokens, d.held_usd) <> (d.turns_tokens, d.turns_usd)
-   OR d.spent_tokens < held.tokens OR d.spent_usd < held.usd - 0.000001
-   OR d.spent_tokens > d.ledger_tokens OR d.spent_usd > d.ledger_usd + 0.000001
-ORDER BY d.scope, d.key, d.day
-"""  # noqa: S608 - our own statement
-"""A turn that never held anything was played without caps, and its calls went into no budget. While a process plays a
-turn, caps stay as they are: one of a single epoch held for all of its calls or for none."""
-
 log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -151,7 +130,7 @@ async def recount(database: Database | asyncpg.Connection) -> list[asyncpg.Recor
 
     A budget that lacks what was spent while nothing was capped is none of them: it catches up before it is used again.
     """
-    rows: list[asyncpg.Record] = await database.fetch(DRIFT)
+    rows: list[asyncpg.Record] = await database.fetch(BUDGETS["budget_drift"])
     return rows
 
 
@@ -262,6 +241,8 @@ class Desk:
 
     async def _open_in_database(self, new: Sequence[tuple[Scope, int]]) -> date:
         scopes, keys = [scope for scope, _ in new], [key for _, key in new]
+        if "instance" in scopes:  # it is begun with all calls of the day
+            await index_new(self._database)
         async with self._database.connection() as connection, connection.transaction():
             await connection.execute(BUDGETS["one_opener"])
             day: date = await connection.fetchval(BUDGETS["open_budgets"], scopes, keys)

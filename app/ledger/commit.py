@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
-from app.db.engine import Database
+from app.db.engine import Database, patiently
 from app.db.notify import Bell
 from app.db.queries import load
 from app.ledger.budget import Hold, charged
@@ -21,6 +21,9 @@ COMMIT = load("commit")["commit_steps"]
 GROUP = 128
 DRAINERS = 2
 DEADLOCK_TRIES = 5
+DEADLOCK_WAIT = 0.01
+MET = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two statements met: one of them was undone, and will do when it is tried again."""
 
 ActionOutcome = Literal["made", "already", "not_found", "not_allowed", "read", "refused", "ended"]
 
@@ -222,18 +225,13 @@ class Committer:
             await self._settle([waiting])
 
     async def _write(self, records: Sequence[StepRecord]) -> list[asyncpg.Record]:
-        for attempt in range(DEADLOCK_TRIES):
-            try:
-                rows = await self._database.fetch(COMMIT, *_arguments(records, self._lease_seconds))
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                if attempt == DEADLOCK_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.01 * (attempt + 1))
-            else:
-                self.groups += 1
-                self.steps += len(records)
-                return rows
-        raise AssertionError("unreachable")
+        arguments = _arguments(records, self._lease_seconds)
+        rows = await patiently(
+            lambda: self._database.fetch(COMMIT, *arguments), MET, tries=DEADLOCK_TRIES, wait=DEADLOCK_WAIT
+        )
+        self.groups += 1
+        self.steps += len(records)
+        return rows
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

@@ -1,7 +1,9 @@
 """Runs in figures, for people who watch them: how their turns stand, what they took, how fast they go."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.db.queries import load
 
 FIGURES = load("figures")
@@ -23,6 +25,7 @@ SUMMED_MAX = 50_000
 """Turns that are counted, or whose calls are summed, for one list of runs."""
 
 KEPT_MAX = 2_000
+INDEX_SECONDS = 60.0
 SETTLED = timedelta(minutes=1)
 """After which no call of an hour is still being committed."""
 
@@ -187,13 +190,23 @@ class Spent:
         )
 
 
+async def index_new(database: Database) -> None:
+    """Let the calls of an hour or a day be found soon, also before a vacuum. As far as that can be had at once."""
+    with suppress(*TROUBLE):
+        await database.fetchval(FIGURES["index_new"])
+
+
 @dataclass
 class Day:
     """What today (UTC) took so far, hour by hour: an hour that is over is summed once."""
 
     hours: dict[datetime, Spent] = field(default_factory=dict)
+    _indexed: float = -INDEX_SECONDS
 
     async def spent(self, database: Database, now: datetime) -> Spent:
+        if time.monotonic() - self._indexed > INDEX_SECONDS:
+            await index_new(database)
+            self._indexed = time.monotonic()
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.hours = {hour: kept for hour, kept in self.hours.items() if hour >= midnight}
         whole, hour = Spent(), midnight

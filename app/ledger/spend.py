@@ -13,6 +13,7 @@ import asyncpg
 from app.db.engine import Database
 from app.db.queries import load
 from app.ledger.budget import Caps
+from app.ledger.figures import index_new
 from app.settings import Settings
 from app.world import roster
 
@@ -187,6 +188,8 @@ class Calendar:
 
     async def _count(self, database: Database, wanted: list[date], *, settled: int) -> None:
         begun = time.monotonic()
+        if any(begun >= self._stale.get(day, 0.0) for day in wanted):
+            await index_new(database)
         for n, day in enumerate(wanted):
             now = time.monotonic()
             if now < self._stale.get(day, 0.0):

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from app.db.engine import TROUBLE, Database
 from app.db.notify import Listener
 from app.errors import Unavailable
+from app.settings import KEPT, KEPT_DAYS
 from app.web.api.feed import comment_out, post_out
 from app.web.server import LINE, Line
 from app.world import events
@@ -123,6 +124,8 @@ class Relay:
         poll: float = POLL_SECONDS,
         blocked: float = BLOCKED_SECONDS,
         listens: bool = True,
+        keep: int = KEPT,
+        days: int = KEPT_DAYS,
     ) -> None:
         self.clients: set[Client] = set()
         self.dropped = 0
@@ -131,6 +134,8 @@ class Relay:
         self._heartbeat = heartbeat
         self._poll = poll
         self._blocked = blocked
+        self._keep = keep
+        self._days = days
         self._follower = Follower(database)
         self._rung = asyncio.Event()
         self._begun = asyncio.Event()
@@ -310,7 +315,7 @@ class Relay:
     async def _prune(self) -> None:
         while True:
             try:
-                await events.prune(self._database)
+                await events.prune(self._database, keep=self._keep, days=self._days)
             except TROUBLE as error:
                 log.debug("events not pruned", error=type(error).__name__)
             await asyncio.sleep(PRUNE_SECONDS)

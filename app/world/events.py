@@ -18,8 +18,6 @@ Kind = Literal["post", "comment", "like", "follow", "run"]
 KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 CHANNEL = "simfeed_events"
 PAGE = 500
-KEPT = 1_000_000
-KEPT_DAYS = 7
 PRUNED_AT_ONCE = 10_000
 Row: TypeAlias = asyncpg.Record
 _OBJECTS: dict[str, str] = {kind: EVENTS[f"{kind}s"] for kind in KINDS}
@@ -133,7 +131,7 @@ async def objects(database: Database, rows: Sequence[Row]) -> dict[int, Row]:
     return {row["event_id"]: row for some in found for row in some}
 
 
-async def prune(database: Database, *, keep: int = KEPT, days: int = KEPT_DAYS, at_once: int = PRUNED_AT_ONCE) -> int:
+async def prune(database: Database, *, keep: int, days: int, at_once: int = PRUNED_AT_ONCE) -> int:
     """Delete events that are older than `days` or not among the newest `keep`, in small bites; how many."""
     gone = 0
     while True:

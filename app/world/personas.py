@@ -44,7 +44,7 @@ class PersonaSpec(BaseModel):
 
 
 PEOPLE = load("people")
-TURNS = load("turns")
+ROSTER = load("roster")
 PROFILE = ("display_name", "role", "traits", "goals", "style", "interests", "leaning", "demographics", "fragments")
 
 
@@ -134,8 +134,10 @@ async def listed(database: Database, *, after: int = 0, limit: int = 100) -> lis
     return await database.fetch(PEOPLE["personas"], after, limit)
 
 
-async def set_status(database: Database, persona_id: int, status: Literal["active", "paused"]) -> None:
-    """Pause or wake a persona.
+async def set_status(
+    database: Database | asyncpg.pool.PoolConnectionProxy, persona_id: int, status: Literal["active", "paused"]
+) -> None:
+    """Pause or wake a persona; in the caller's transaction, if there is one.
 
     Raises:
         NotFound: it does not exist or has departed.
@@ -144,16 +146,14 @@ async def set_status(database: Database, persona_id: int, status: Literal["activ
         raise NotFound(f"no persona has the id {persona_id}")
 
 
-async def depart(database: Database, persona_id: int) -> None:
-    """Take a persona out of the world; its history stays, and its open turns end.
+async def depart(database: Database | asyncpg.pool.PoolConnectionProxy, persona_id: int) -> None:
+    """Take a persona out of the world; its history stays, and its open turns end. As `set_status` otherwise.
 
     Raises:
         NotFound: it does not exist or has already departed.
     """
-    async with database.connection() as connection, connection.transaction():
-        if await connection.fetchval(PEOPLE["depart"], persona_id) is None:
-            raise NotFound(f"no persona has the id {persona_id}")
-        await connection.execute(TURNS["drop_open_turns"], persona_id)
+    if not await database.fetch(ROSTER["depart"], [persona_id]):
+        raise NotFound(f"no persona has the id {persona_id}")
 
 
 async def follows(

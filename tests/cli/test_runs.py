@@ -2,7 +2,10 @@
 
 import json
 import signal
+import socket
 import subprocess
+
+import httpx2
 
 from app.db.engine import Database
 from app.settings import load_settings
@@ -10,6 +13,8 @@ from app.venues.feed import open_cycle
 from tests.cli.test_cli import SIMFEED, data, environment, simfeed
 from tests.conftest import a_mind
 from tests.venues.test_cycle import people
+from tests.web.test_edge import assert_problem
+from tests.web.test_metrics import read, value
 
 
 async def waiting(database: Database) -> int:
@@ -21,9 +26,18 @@ async def waiting(database: Database) -> int:
     return run_id
 
 
-def begin_worker(url: str) -> "subprocess.Popen[bytes]":
+def begin_worker(url: str, *words: str, **more: str) -> "subprocess.Popen[bytes]":
     pipe = subprocess.PIPE
-    return subprocess.Popen([*SIMFEED, "worker"], env=environment(url), stdout=pipe, stderr=pipe)
+    return subprocess.Popen([*SIMFEED, "worker", *words], env=environment(url) | more, stdout=pipe, stderr=pipe)
+
+
+def told_at(worker: "subprocess.Popen[bytes]") -> str:
+    """Where a worker says that it tells its metrics."""
+    assert worker.stderr is not None
+    for line in worker.stderr:
+        if line.startswith(b"Metrics: "):
+            return line.decode().split()[1]
+    raise AssertionError("it never said where")
 
 
 async def test_stop_and_resume(database: Database, url: str) -> None:
@@ -95,12 +109,89 @@ async def test_halt_and_a_worker_that_waits_for_its_end(database: Database, url:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(20) == 0
     finally:
-        if worker.poll() is None:
-            worker.kill()
-        worker.communicate()
+        end(worker)
 
 
 def test_a_worker_without_a_database_says_so() -> None:
     lost = simfeed("postgresql://nobody@127.0.0.1:1/none", "worker")
     assert lost.returncode == 69
     assert lost.stderr.count("\n") == 1
+
+
+async def test_a_worker_tells_what_it_has_counted(database: Database, url: str) -> None:
+    run_id = await waiting(database)
+    worker = begin_worker(url, "--metrics-port", "0")
+    try:
+        address = told_at(worker)
+        assert address.startswith("http://127.0.0.1:")
+        async with httpx2.AsyncClient() as client:
+            while await database.fetchval("SELECT state FROM runs WHERE id = $1", run_id) != "completed":
+                assert (await client.get(address)).status_code == 200
+            found = read((await client.get(address)).text)
+            elsewhere = await client.get(address, headers={"X-Forwarded-For": "127.0.0.1"})
+            assert_problem(elsewhere, 403)
+            assert_problem(await client.get(address.replace("/metrics", "/posts")), 404)
+            assert_problem(await client.post(address), 405)
+        calls = await database.fetchval("SELECT count(*) FROM calls")
+        assert value(found, "simfeed_llm_calls_total", status="ok") == calls > 0
+        assert value(found, "simfeed_turns_in_flight") == 0
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+    finally:
+        end(worker)
+
+
+def test_a_worker_tells_other_machines_only_for_a_token(url: str) -> None:
+    refused = simfeed(url, "worker", "--metrics-port", "0", "--metrics-host", "0.0.0.0")
+    assert refused.returncode == 78
+    assert "METRICS_TOKEN" in refused.stderr
+    token = "metrics-0123456789-abcdef"
+    worker = begin_worker(url, "--metrics-port", "0", "--metrics-host", "0.0.0.0", METRICS_TOKEN=token)
+    try:
+        address = told_at(worker).replace("0.0.0.0", "127.0.0.1")
+        assert_problem(httpx2.get(address), 401)
+        assert httpx2.get(address, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    finally:
+        end(worker)
+
+
+def test_a_port_that_is_taken_is_said_in_a_line(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = simfeed(url, "worker", "--metrics-port", str(taken.getsockname()[1]))
+    assert refused.returncode == 69
+    assert "--metrics-port" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def end(worker: "subprocess.Popen[bytes]") -> None:
+    if worker.poll() is None:
+        worker.kill()
+    worker.communicate()
+
+
+async def test_a_summary_is_what_the_ledger_has(database: Database, url: str) -> None:
+    await people(database, 4)
+    found = data(simfeed(url, "run", "--json"))
+    await database.fetch(
+        "UPDATE actions SET detail = 'copies what it has just read' WHERE outcome = 'made' AND turn_id = 1"
+    )
+    await database.fetch("UPDATE calls SET status = 'timeout', detail = 'slow' WHERE turn_id = 2")
+    await database.fetch("UPDATE calls SET cost_usd = NULL WHERE turn_id = 3")
+    await database.fetch("UPDATE runs SET state = 'stopped' WHERE id = 1")
+    found = data(simfeed(url, "runs", "resume", "1", "--json"))
+    actions = await database.fetch(
+        "SELECT name, outcome, count(*) AS times FROM actions GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+    )
+    assert found["actions"] == [dict(row) for row in actions]
+    marked = await database.fetchval("SELECT count(*) FROM actions WHERE detail LIKE 'copies%' AND outcome = 'made'")
+    assert found["marked"].get("copies what it has just read", 0) == marked
+    calls = await database.fetchrow(
+        "SELECT count(*) AS calls, sum(prompt_tokens) AS prompt_tokens, sum(completion_tokens) AS completion_tokens,"
+        " sum(cached_tokens) AS cached_tokens, count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced,"
+        " count(*) FILTER (WHERE status <> 'ok') AS failed_calls FROM calls"
+    )
+    assert calls is not None
+    assert {name: found[name] for name in dict(calls)} == dict(calls)
+    assert found["unpriced"] > 0
+    (trouble,) = found["troubles"]
+    assert (trouble["status"], trouble["detail"], trouble["times"]) == ("timeout", "slow", found["failed_calls"])

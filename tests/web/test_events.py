@@ -125,8 +125,8 @@ def relay_with(monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> Iterator[l
     """Servers that are started within have relays with these parameters; they are noted."""
     made: list[Relay] = []
 
-    def make(database: Database) -> Relay:
-        made.append(Relay(database, **parameters))
+    def make(database: Database, **given: Any) -> Relay:
+        made.append(Relay(database, **given, **parameters))
         return made[-1]
 
     with monkeypatch.context() as patch:
@@ -296,7 +296,7 @@ async def test_the_header_is_stronger_than_the_address(server: str, world: Datab
 
 async def test_an_id_that_is_not_kept_any_more_is_answered_by_reset(server: str, world: Database) -> None:
     ids = await insert(world, 6)
-    await events.prune(world, keep=2)
+    await events.prune(world, keep=2, days=7)
     for last in (0, ids[2], ids[5] + 10_000, 2**63 - 1):
         async with listening(server, Last_Event_ID=str(last)) as stream:
             (one,) = await stream.take(1)
@@ -305,7 +305,7 @@ async def test_an_id_that_is_not_kept_any_more_is_answered_by_reset(server: str,
             while (then := await stream.next()).id != new:
                 assert one.id < then.id < new
             assert then.kind == "post"
-            await events.prune(world, keep=2)
+            await events.prune(world, keep=2, days=7)
 
 
 async def test_who_was_told_more_elsewhere_is_told_nothing_twice(url: str, world: Database) -> None:
@@ -477,6 +477,23 @@ async def test_live_listeners_cost_the_database_nothing_more(
     assert asked.count(events.EVENTS["posts"]) == 1
 
 
+async def test_a_server_keeps_what_its_settings_say(url: str, world: Database) -> None:
+    await world.fetch(
+        "INSERT INTO events (kind, object_id, created_at)"
+        " SELECT 'post', 1, now() - make_interval(days => n / 1000) FROM generate_series(2999, 0, -1) n"
+    )
+
+    async def left() -> Any:
+        return await world.fetchval("SELECT count(*) FROM events")
+
+    for given, least in (({"events_days": 2}, await left() - 1_000), ({"events_kept": 1_000}, 1_000)):
+        with loopback(settings_for(url, **given)):
+            async with asyncio.timeout(PATIENCE):
+                while await left() > least:
+                    await asyncio.sleep(0.02)
+        assert await left() == least
+
+
 # Waking up
 
 
@@ -499,6 +516,23 @@ async def test_the_bell_is_heard_long_before_the_poll(url: str, world: Database)
             await asyncio.sleep(0.2)
             await committer.commit(step(2, 0, NewPost(body="rung")))
             assert b'"body":"rung"' in await anext(sent)
+        client.close()
+
+
+async def test_a_runs_new_state_rings_by_itself(world: Database) -> None:
+    """Whoever changes it, and though nobody in this process has a bell."""
+    async with Relay(world, poll=600) as relay:
+        client = Client(frozenset({"run"}))
+        relay.join(client)
+        sent = relay.sent_to(client, None)
+        async with asyncio.timeout(PATIENCE):
+            while b"id: " not in await anext(sent):
+                pass
+            assert relay._listener is not None
+            await relay._listener.listening.wait()
+            await asyncio.sleep(0.2)
+            await world.fetchval(TURNS["stop_run"], 1)
+            assert b'"state":"stopped"' in await anext(sent)
         client.close()
 
 

@@ -194,6 +194,14 @@ def test_events_are_written_only_out_of_a_write() -> None:
                 assert statement.lstrip().partition("\n")[2].startswith("WITH "), (path, statement[:60])
 
 
+def test_whatever_tells_of_a_run_rings_the_bell() -> None:
+    """In the same statement: a run's state changes so seldom that nobody waits for it."""
+    ring = f"pg_notify('{events.CHANNEL}', '')"
+    telling = {name for name, statement in TURNS.items() if "INSERT INTO events" in statement}
+    assert {name for name, statement in TURNS.items() if ring in statement.rpartition("SELECT")[2]} == telling
+    assert len(telling) == 7
+
+
 # What is told
 
 
@@ -280,7 +288,7 @@ async def test_pruning_keeps_the_newest_and_the_young(database: Database) -> Non
         "INSERT INTO events (kind, object_id, created_at)"
         " SELECT 'post', 0, now() - make_interval(hours => 2412 - 24 * n) FROM generate_series(1, 100) n"
     )
-    assert await events.prune(database, days=10, at_once=7) == 90
+    assert await events.prune(database, keep=1_000, days=10, at_once=7) == 90
     assert await seen(database, 0) == list(range(91, 101))
     assert await events.prune(database, keep=3, days=1000) == 7
     assert await seen(database, 0) == [98, 99, 100]

@@ -8,7 +8,7 @@ from math import nan
 from fastapi import APIRouter, Request, Response
 
 from app import metrics
-from app.db.engine import TROUBLE
+from app.db.engine import TROUBLE, Database
 from app.errors import Forbidden, Unauthorized
 from app.settings import LOOPBACK, Settings
 from app.venues.dispatch import PgQueue
@@ -36,25 +36,39 @@ def check_reader(request: Request, settings: Settings) -> None:
         return
     host = request.headers.get("host", "").lower().rpartition("]")
     name = f"{host[0]}]" if host[1] else host[2].partition(":")[0]
-    local = _is_loopback(request.scope["client_address"]) and name in LOOPBACK
+    local = is_loopback(request.scope["client_address"]) and name in LOOPBACK
     if not local or any(header in request.headers for header in FORWARDED):
         raise Forbidden("only this machine may read the metrics, unless METRICS_TOKEN is set and sent")
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether this is an address of this machine that no other reaches."""
     try:
         return ip_address(address).is_loopback
     except ValueError:
         return False
 
 
-async def _depth(house: TheHouse) -> float:
+async def _depth(database: Database) -> float:
     """Batches that wait; NaN when the database does not tell soon."""
     try:
         async with asyncio.timeout(DEPTH_SECONDS):
-            return await PgQueue(house.database).depth()
+            return await PgQueue(database).depth()
     except TROUBLE:
         return nan
+
+
+async def told(request: Request, settings: Settings, database: Database) -> Response:
+    """All that `request.app` has counted, for whoever may read it.
+
+    Raises:
+        Unauthorized, Forbidden: see `check_reader`.
+    """
+    check_reader(request, settings)
+    found = request.app.state.metrics
+    assert isinstance(found, metrics.Metrics)  # noqa: S101 - whoever made the application has set it
+    found.queue_depth.set(await _depth(database))
+    return Response(found.text(), headers={"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"})
 
 
 @router.get(
@@ -62,8 +76,4 @@ async def _depth(house: TheHouse) -> float:
 )
 async def read_metrics(request: Request, house: TheHouse) -> Response:
     """Metrics in Prometheus' text format; for whoever sends METRICS_TOKEN, or without one for this machine alone."""
-    check_reader(request, house.settings)
-    found = request.app.state.metrics
-    assert isinstance(found, metrics.Metrics)  # noqa: S101 - `create_app` has set it
-    found.queue_depth.set(await _depth(house))
-    return Response(found.text(), headers={"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"})
+    return await told(request, house.settings, house.database)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from app.auth.admins import record
 from app.errors import Invalid
 from app.web.api.schemas import PersonaAdmin, PersonaCreated, problems
-from app.web.deps import House, TheAdmin, TheHouse
+from app.web.deps import TheAdmin, TheHouse
 from app.web.inputs import Handle, Limit, PathId, QueryId
 from app.world import feed, personas, versions
 from app.world.personas import PersonaSpec
@@ -52,11 +52,6 @@ def admin_persona(row: feed.Row) -> PersonaAdmin:
         temperature=row["temperature"],
         activity=row["activity"],
     )
-
-
-async def _record(house: House, admin_id: int, action: str, about: str) -> None:
-    async with house.database.connection() as connection:
-        await record(connection, admin_id, action, about)
 
 
 @router.post(
@@ -128,19 +123,22 @@ async def update_persona(
 @router.post("/{persona_id}/pause", operation_id="pause_persona", status_code=204, responses=problems(401, 404))
 async def pause(house: TheHouse, admin: TheAdmin, persona_id: PathId) -> None:
     """It no longer wakes."""
-    await personas.set_status(house.database, persona_id, "paused")
-    await _record(house, admin.admin.id, "persona.paused", str(persona_id))
+    async with house.database.connection() as connection, connection.transaction():
+        await personas.set_status(connection, persona_id, "paused")
+        await record(connection, admin.admin.id, "persona.paused", str(persona_id))
 
 
 @router.post("/{persona_id}/resume", operation_id="resume_persona", status_code=204, responses=problems(401, 404))
 async def resume(house: TheHouse, admin: TheAdmin, persona_id: PathId) -> None:
     """It wakes again."""
-    await personas.set_status(house.database, persona_id, "active")
-    await _record(house, admin.admin.id, "persona.resumed", str(persona_id))
+    async with house.database.connection() as connection, connection.transaction():
+        await personas.set_status(connection, persona_id, "active")
+        await record(connection, admin.admin.id, "persona.resumed", str(persona_id))
 
 
 @router.delete("/{persona_id}", operation_id="delete_persona", status_code=204, responses=problems(401, 404))
 async def delete_persona(house: TheHouse, admin: TheAdmin, persona_id: PathId) -> None:
     """It departs: it never wakes again; what it made stays readable, marked as departed."""
-    await personas.depart(house.database, persona_id)
-    await _record(house, admin.admin.id, "persona.departed", str(persona_id))
+    async with house.database.connection() as connection, connection.transaction():
+        await personas.depart(connection, persona_id)
+        await record(connection, admin.admin.id, "persona.departed", str(persona_id))
