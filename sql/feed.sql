@@ -60,6 +60,17 @@ SELECT f.* FROM (
     ORDER BY id DESC LIMIT $2
 ) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
 
+-- name: leaning  Newest of those who lean to $3, among the $4 posts before post $1.
+SELECT f.* FROM (
+    SELECT s.id FROM (SELECT id, author_id FROM posts WHERE NOT hidden AND id < $1 ORDER BY id DESC LIMIT $4) s
+    CROSS JOIN LATERAL (SELECT profile ->> 'leaning' AS leaning FROM personas a WHERE a.id = s.author_id OFFSET 0) a
+    WHERE a.leaning = $3 ORDER BY s.id DESC LIMIT $2
+) page CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC
+
+-- name: looked  How many the $2 posts before post $1 are, and the oldest of them.
+SELECT count(*) AS posts, min(id) AS oldest
+FROM (SELECT id FROM posts WHERE NOT hidden AND id < $1 ORDER BY id DESC LIMIT $2) among
+
 -- name: page  Page by number; $1 rows are skipped over the primary key alone.
 SELECT f.* FROM (SELECT id FROM posts WHERE NOT hidden ORDER BY id DESC OFFSET $1 LIMIT $2) page
 CROSS JOIN LATERAL (SELECT * FROM feed_posts v WHERE v.id = page.id OFFSET 0) f ORDER BY f.id DESC

@@ -16,5 +16,15 @@ FROM (
 WHERE a.status <> 'departed'
 ORDER BY n.posts DESC, a.id LIMIT $2
 
+-- name: heard  Which leanings wrote most of the newest $1 posts, at most $2.
+SELECT a.profile ->> 'leaning' AS leaning, sum(n.posts)::int AS posts
+FROM (
+    SELECT author_id, count(*) AS posts
+    FROM (SELECT author_id FROM posts WHERE NOT hidden ORDER BY id DESC LIMIT $1) newest
+    GROUP BY author_id
+) n JOIN personas a ON a.id = n.author_id
+WHERE a.profile ->> 'leaning' <> ''
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $2
+
 -- name: leanings  Which of personas $1 lean where.
 SELECT id, profile ->> 'leaning' AS leaning FROM personas WHERE id = ANY ($1::bigint[]) AND profile ? 'leaning'

@@ -17,6 +17,8 @@ PAGES_MAX = 100
 Sort = Literal["latest", "hot", "top", "discussed"]
 RANK: dict[Sort, str] = {"hot": "hot", "top": "likes_count", "discussed": "comments_count"}
 INT32_MAX = 2**31 - 1
+LOOKED = 2_000
+"""Posts that are looked at to find those of one leaning."""
 Row: TypeAlias = asyncpg.Record
 
 
@@ -53,6 +55,18 @@ async def following(database: Database, persona_id: int, *, limit: int, after: P
 async def search(database: Database, words: str, *, limit: int, after: Position) -> list[Row]:
     """Posts that hold all the words, newest first."""
     return await database.fetch(FEED["search"], after.id, limit, words)
+
+
+async def of_leaning(
+    database: Database, leaning: str, *, limit: int, after: Position
+) -> tuple[list[Row], Position | None]:
+    """The newest posts of those who lean so, and where to look on if that was not far enough to find `limit`."""
+    rows = await database.fetch(FEED["leaning"], after.id, limit, leaning, LOOKED)
+    if len(rows) == limit:
+        return rows, None
+    looked = await database.fetchrow(FEED["looked"], after.id, LOOKED)
+    assert looked is not None  # noqa: S101 - an aggregate always gives a row
+    return rows, Position(looked["oldest"]) if looked["posts"] == LOOKED else None
 
 
 async def page(database: Database, number: int) -> list[Row]:

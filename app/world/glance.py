@@ -12,6 +12,8 @@ GLANCE = load("glance")
 WINDOW = 500
 """The newest posts that make somebody most active."""
 
+HEARD_MAX = 12
+
 
 @dataclass(frozen=True)
 class Glance:
@@ -21,6 +23,8 @@ class Glance:
     hot: list[Row]
     active: list[Row]
     window: int
+    heard: list[str]
+    """The leanings of those who wrote lately, the loudest first."""
 
 
 async def glance(database: Database) -> Glance:
@@ -29,7 +33,8 @@ async def glance(database: Database) -> Glance:
     assert facts is not None  # noqa: S101 - aggregates always give a row
     hot = await feed.posts(database, sort="hot", limit=5, after=feed.Position())
     active = await database.fetch(GLANCE["most_active"], WINDOW, 5)
-    return Glance(facts, hot, active, min(WINDOW, max(facts["posts"], 1)))
+    heard = [row["leaning"] for row in await database.fetch(GLANCE["heard"], WINDOW, HEARD_MAX)]
+    return Glance(facts, hot, active, min(WINDOW, max(facts["posts"], 1)), heard)
 
 
 async def leanings(database: Database, persona_ids: list[int]) -> dict[int, Any]:

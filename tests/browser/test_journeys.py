@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -119,7 +120,7 @@ async def on_the_feed(browser: Browser, site: Site) -> Tab:
     context = await open_context(browser, site)
     tab = await open_tab(context, site)
     await tab.go("/")
-    await expect(tab.page.locator('.dot[data-live="on"]')).to_be_visible(timeout=SECONDS)
+    await expect(tab.page.locator('.live-dot[data-live="on"]')).to_be_visible(timeout=SECONDS)
     return tab
 
 
@@ -295,7 +296,7 @@ async def test_a_lost_connection_is_told_and_found_again(browser: Browser, town:
         await tab.page.evaluate("window.__shifts = []")
     line = tab.page.locator("[data-live-words]")
     await expect(line).to_have_text("Connection lost — trying again …", timeout=SECONDS)
-    await expect(tab.page.locator('.dot[data-live="off"]')).to_be_visible()
+    await expect(tab.page.locator('.live-dot[data-live="off"]')).to_be_visible()
     with served(town.world, port):
         await expect(line).to_have_text("Connected again.", timeout=2 * SECONDS)
         await cycle(town)
@@ -331,3 +332,28 @@ async def test_forms_work_over_plain_http_on_a_named_host(browser: Browser, town
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("button", name="Sign out ada")).to_be_visible()
         await named.close()
+
+
+async def test_a_table_is_sorted_filtered_and_taken_along_by_keys(browser: Browser, town: Site) -> None:
+    context = await open_context(browser, town, admin=True, accept_downloads=True)
+    tab = await open_tab(context, town)
+    page = tab.page
+    await tab.go("/admin/settings")
+    field = page.get_by_label("Filter settings")
+    await field.fill("budget_day")
+    await expect(page.get_by_role("status").filter(has_text=" of ")).to_contain_text("2 of ")
+    await expect(page.get_by_role("heading", name="Home and database")).to_be_hidden()
+    head = page.get_by_role("columnheader", name="Setting")
+    await head.get_by_role("button").press("Enter")
+    await head.get_by_role("button").press("Enter")
+    await expect(head).to_have_attribute("aria-sort", "descending")
+    assert urlsplit(page.url).query == "settings-q=budget_day&settings-sort=-setting"
+    await page.reload()
+    rows = page.get_by_role("row").filter(has_text="BUDGET_DAY")
+    assert [text.split()[0] for text in await rows.all_inner_texts()] == ["BUDGET_DAY_USD", "BUDGET_DAY_TOKENS"]
+    async with page.expect_download() as waited:
+        await page.get_by_role("button", name="CSV of settings").click()
+    lines = (await (await waited.value).path()).read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["Setting", "BUDGET_DAY_USD", "BUDGET_DAY_TOKENS"]
+    assert await tab.troubles() == []
+    await context.close()

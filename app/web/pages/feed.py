@@ -19,7 +19,7 @@ from app.web.pages.graph import tiny
 from app.web.pages.query import checked
 from app.web.pages.session import MaybeViewer, Viewer
 from app.world import feed, glance, personas
-from app.world.text import Query, Username
+from app.world.text import Line, Query, Username
 
 router = APIRouter(include_in_schema=False)
 NEWER_MAX = 50
@@ -35,6 +35,7 @@ class FeedQuery(BaseModel):
     sort: feed.Sort = "latest"
     following: Username | None = None
     q: Query | None = None
+    leaning: Line | None = None
     cursor: Annotated[str, Field(max_length=400)] | None = None
 
 
@@ -58,27 +59,32 @@ class Rail:
 
 
 async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Response:
-    """A page of the feed: newest, hottest, of those whom somebody follows, or with some words."""
+    """A page of the feed: newest, hottest, of those whom somebody follows, with some words, or of one leaning."""
     query = checked(FeedQuery, request)
     head = request.app.state.relay.head
     follower = await personas.by_username(house.database, query.following) if query.following else None
-    sort: feed.Sort = "latest" if follower or query.q else query.sort
-    scope = ("page", sort, follower and follower["id"], query.q)
+    leaning = "" if follower or query.q else query.leaning or ""
+    sort: feed.Sort = "latest" if follower or query.q or leaning else query.sort
+    scope = ("page", sort, follower and follower["id"], query.q, leaning)
+    further: feed.Position | None = None
     after = feed.Position(*read_cursor(house.secret, scope, query.cursor)) if query.cursor else feed.Position()
     if follower:
         rows = await feed.following(house.database, follower["id"], limit=feed.PAGE_SIZE + 1, after=after)
     elif query.q:
         rows = await feed.search(house.database, query.q, limit=feed.PAGE_SIZE + 1, after=after)
+    elif leaning:
+        rows, further = await feed.of_leaning(house.database, leaning, limit=feed.PAGE_SIZE + 1, after=after)
     else:
         rows = await feed.posts(house.database, sort=sort, limit=feed.PAGE_SIZE + 1, after=after)
     shown = rows[: feed.PAGE_SIZE]
     older = ""
-    if len(rows) > len(shown):
-        last = feed.position(sort, shown[-1])
+    last = feed.position(sort, shown[-1]) if len(rows) > len(shown) else further
+    if last is not None:
         words = {"sort": sort if sort != "latest" else "", "following": query.following or "", "q": query.q or ""}
+        words |= {"leaning": leaning}
         given = {name: value for name, value in words.items() if value}
         older = "/?" + urlencode({**given, "cursor": sign_cursor(house.secret, scope, (last.id, last.rank))})
-    plain = not (follower or query.q)
+    plain = not (follower or query.q or leaning)
     rail = await _rail(request, house)
     return render(
         request,
@@ -90,6 +96,8 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
         first=not query.cursor,
         sort=sort,
         query=query.q or "",
+        leaning=leaning,
+        looked=feed.LOOKED if further else 0,
         follower=follower,
         live=plain and sort == "latest" and not query.cursor,
         head=head,

@@ -69,6 +69,14 @@ def chip(text: str) -> Markup:
     return Markup(f'<span class="chip">{escape(text)}</span>')
 
 
+def prose(text: str) -> Markup:
+    """A sentence of ours, in which what stands between backticks is code."""
+    parts = (
+        Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(text.split("`"))
+    )
+    return Markup().join(parts)
+
+
 def state(name: str) -> Markup:
     """A state's name with its colour."""
     safe = escape(name)
@@ -109,8 +117,8 @@ def card_with(icon: Callable[[str], Markup]) -> Callable[..., Markup]:
             f' data-ai-generated="true" itemscope itemtype="https://schema.org/SocialMediaPosting"{seat}'
             f' aria-labelledby="by-{number}"><meta itemprop="digitalSourceType" content="{MACHINE}">'
             f'{face(post["author_username"], 52 if large else 44)}<div class="post-in">{shared}'
-            f'<p class="by" id="by-{number}">{names}{leans} <a class="at" href="/post/{number}" itemprop="url">'
-            f"{when(post['created_at'])}</a> {_AI}</p>{title}"
+            f'<p class="by" id="by-{number}">{names}{leans} <span class="stamp"><a class="at" href="/post/{number}"'
+            f' itemprop="url">{when(post["created_at"])}</a> {_AI}</span></p>{title}'
             f'<p class="body" dir="auto" itemprop="articleBody">{escape(post["body"])}</p><p class="acts">'
             f'<a href="/post/{number}#comments" aria-label="{comments} comment{"s" * (comments != 1)}">'
             f'{comment}<span data-count="comments">{compact(comments)}</span></a>'

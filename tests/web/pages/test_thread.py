@@ -87,7 +87,7 @@ async def test_the_public_is_told_why_and_admins_all_of_it(url: str, database: D
     async with serving(settings_for(url)) as client:
         client.headers.update(BROWSER)
         public = await look(client, f"/post/{post_id}")
-    assert f"wrote this at step {origin.step + 1}" in public.text
+    assert f"wrote this in step {origin.step}" in public.text
     assert "What it read last" in public.text
     assert "Secretly" not in public.text
     assert "$0.1" not in public.text

@@ -10,17 +10,18 @@ from urllib.parse import urlencode
 import asyncpg
 import msgspec
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.auth import admins, audit
 from app.db.engine import Database
-from app.web.deps import TheHouse
+from app.web.deps import House, TheHouse
 from app.web.inputs import read_cursor, sign_cursor
 from app.web.pages.frame import PRIVATE, render
+from app.web.pages.query import checked
 from app.web.pages.session import TheViewer
+from app.web.pages.sheet import cell, sheet
 from app.world.text import INT64_MAX, Line, Query
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
@@ -44,36 +45,32 @@ class AuditQuery(BaseModel):
     check: Literal["all"] | None = None
 
 
-def _asked(request: Request) -> AuditQuery:
-    given = {name: value for name, value in request.query_params.items() if value.strip()}
-    try:
-        return AuditQuery.model_validate(given)
-    except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in error.errors()]) from None
+async def _found(request: Request, house: House, query: AuditQuery) -> tuple[audit.Found, dict[str, str], str]:
+    """The entries asked for, the filters as an address says them, and the cursor of what is older."""
+    scope = ("audit", query.admin, query.action, query.q)
+    before = read_cursor(house.secret, scope, query.cursor)[0] if query.cursor else INT64_MAX
+    found = await audit.page(
+        house.database, before=before, admin=query.admin, action=query.action, words=query.q, limit=PAGE
+    )
+    given = (("admin", query.admin), ("action", query.action), ("q", query.q))
+    older = sign_cursor(house.secret, scope, (found.older,)) if found.older is not None else ""
+    return found, {name: str(value) for name, value in given if value is not None}, older
 
 
 @router.get("/audit")
 async def audit_page(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
     """A page of the log, and how its chain holds: the first ten thousand entries, or with `check=all` all of them."""
-    query, database = _asked(request), house.database
-    scope = ("audit", query.admin, query.action, query.q)
-    before = read_cursor(house.secret, scope, query.cursor)[0] if query.cursor else INT64_MAX
-    found = await audit.page(database, before=before, admin=query.admin, action=query.action, words=query.q, limit=PAGE)
-    filters = {
-        name: str(value)
-        for name, value in (("admin", query.admin), ("action", query.action), ("q", query.q))
-        if value is not None
-    }
-    older = ""
-    if found.older is not None:
-        older = "/admin/audit?" + urlencode({**filters, "cursor": sign_cursor(house.secret, scope, (found.older,))})
+    query, database = checked(AuditQuery, request), house.database
+    found, filters, cursor = await _found(request, house, query)
+    here = {**filters, "cursor": query.cursor} if query.cursor else filters
     kinds = await audit.actions(database)
     return render(
         request,
         "admin/audit.html",
         viewer=viewer,
         entries=found.entries,
-        older=older,
+        older="/admin/audit?" + urlencode({**filters, "cursor": cursor}) if cursor else "",
+        shown="/admin/audit/shown.csv" + ("?" + urlencode(here) if here else ""),
         first=not query.cursor,
         filtered=bool(filters),
         looked=audit.LOOKED,
@@ -90,9 +87,7 @@ def _plain(row: asyncpg.Record) -> dict[str, object]:
 
 
 def _cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe."""
-    text = bytes(value).decode() if isinstance(value, msgspec.Raw) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return cell(bytes(value).decode() if isinstance(value, msgspec.Raw) else value)
 
 
 async def _jsonl(database: Database) -> AsyncIterator[bytes]:
@@ -127,3 +122,12 @@ async def audit_jsonl(house: TheHouse, viewer: TheViewer) -> Response:
 async def audit_csv(house: TheHouse, viewer: TheViewer) -> Response:
     """The whole log, oldest first, as a table."""
     return _download(_csv(house.database), "text/csv; charset=utf-8", "audit.csv")
+
+
+@router.get("/audit/shown.csv")
+async def audit_shown(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
+    """The entries that the page of the same query shows."""
+    found, _, _ = await _found(request, house, checked(AuditQuery, request))
+    columns = ("id", "at", "admin_id", "username", "action", "subject", "detail")
+    rows = [(*(row[name] for name in columns), row["hash"].hex()) for row in found.entries]
+    return sheet("audit-shown", (*columns, "hash"), rows)

@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.venues.estimate import Estimate
 from app.web.deps import House, TheHouse
 from app.web.pages.admin.estimates import estimates
+from app.web.pages.admin.runs import span
 from app.web.pages.frame import DONE, go_to, render
 from app.web.pages.session import AdminForm, TheViewer
 
@@ -136,7 +137,7 @@ async def budgets_page(request: Request, house: TheHouse, viewer: TheViewer) -> 
             cycle=await estimates(request).cycle(house),
             cycles_left=int((1 - passed) * 1440 / minutes),
         ),
-        interval=minutes,
+        interval=span(minutes),
         days=days,
         columns=_columns(days),
         nothing=all(found is not None and not found.calls for _, found in days),

@@ -27,7 +27,7 @@ from app.scheduler import stored_interval
 from app.venues.dispatch import PgQueue
 from app.venues.feed import VENUE
 from app.web.deps import House, TheHouse
-from app.web.pages.admin.runs import duration, lasted, segments, told, watch_of
+from app.web.pages.admin.runs import duration, lasted, segments, span, told, watch_of
 from app.web.pages.frame import money, render
 from app.web.pages.parts import compact
 from app.web.pages.session import TheViewer
@@ -171,7 +171,7 @@ async def _scheduler(house: House, *, halted: bool) -> Light:
     if not house.settings.scheduler_enabled:
         mend = "No cycle begins by itself here: set SCHEDULER_ENABLED, or run another process with it."
         return Light("Scheduler", "warn", "off on this server", mend)
-    found = f"every {minutes:g} min" + (f", {house.scheduler.skipped} ticks left out" * bool(house.scheduler.skipped))
+    found = f"every {span(minutes)}" + (f", {house.scheduler.skipped} ticks left out" * bool(house.scheduler.skipped))
     return Light("Scheduler", "good", found, "", "/admin/runs")
 
 
@@ -207,7 +207,9 @@ def _queue(depth: int | None, workers: Sequence[object], standing: Sequence[asyn
     if depth and not workers:
         return Light("Queue", "bad", f"{waiting}, and nobody plays", "Start `simfeed worker`.")
     running = sum(run["state"] == "running" for run in standing)
-    return Light("Queue", "good", f"{waiting if depth else 'empty'}, {running} runs under way")
+    return Light(
+        "Queue", "good", f"{waiting if depth else 'empty'}, {running} {'run' if running == 1 else 'runs'} under way"
+    )
 
 
 def _workers(workers: Sequence[asyncpg.Record]) -> Light:

@@ -1,16 +1,13 @@
 """The members, many at a time: the list, what is done to several at once, import and export."""
 
-import csv
-import io
 import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Literal, cast
 from urllib.parse import urlencode
 
 import msgspec
 from fastapi import APIRouter
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -22,7 +19,9 @@ from app.web.deps import House, TheHouse
 from app.web.edge import BODY_MAX
 from app.web.inputs import read_cursor, sign_cursor
 from app.web.pages.frame import DONE, PRIVATE, go_to, render
+from app.web.pages.query import checked
 from app.web.pages.session import AdminForm, Form, TheViewer, Viewer
+from app.web.pages.sheet import sheet
 from app.world import personas, roster
 from app.world.feed import Row
 from app.world.text import INT64_MAX, Query
@@ -33,16 +32,12 @@ PAGE_SIZE = 50
 EXPORT_BATCH = 1_000
 SHOWN_MAX = 50
 NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a cell for a formula."""
-
 DONE |= {
     "personas-paused": "They are paused and will not wake.",
     "personas-resumed": "They wake again from the next cycle on.",
     "personas-departed": "They have departed. What they made stays.",
     "personas-imported": "They have moved in and take part from the next cycle on.",
 }
-M = TypeVar("M", bound=BaseModel)
 RANKED: tuple[spend.Rank, ...] = ("cost", "failures", "recent")
 
 
@@ -55,19 +50,6 @@ class ListQuery(BaseModel):
     sort: Literal["newest", "oldest", "name", "posts", "cost", "failures", "recent"] = "newest"
     state: roster.Who = "here"
     cursor: Annotated[str, Field(max_length=400)] | None = None
-
-
-def query_of(request: Request, kind: type[M]) -> M:
-    """What an address asks for; an empty field of a form counts as not given.
-
-    Raises:
-        RequestValidationError: it can't be.
-    """
-    given = {name: value for name, value in request.query_params.items() if value.strip()}
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("query", *e["loc"])} for e in error.errors()]) from None
 
 
 async def _listed(house: House, query: ListQuery) -> tuple[list[Row], str]:
@@ -95,7 +77,7 @@ def _address(query: ListQuery, base: str = HERE, **changed: str) -> str:
 @router.get(HERE)
 async def personas_page(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
     """All personas, fifty at a time."""
-    query = query_of(request, ListQuery)
+    query = checked(ListQuery, request)
     rows, more = await _listed(house, query)
 
     def sorted_by(sort: str) -> str:
@@ -123,28 +105,20 @@ async def personas_page(request: Request, house: TheHouse, viewer: TheViewer) ->
     )
 
 
-def safe_cell(value: object) -> str:
-    """A cell that no spreadsheet runs."""
-    text = "" if value is None else str(value)
-    return "'" + text if text.startswith(FORMULA) else text
-
-
 @router.get(HERE + ".csv")
 async def personas_csv(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
     """The rows that the page of the same query shows."""
-    rows, _ = await _listed(house, query_of(request, ListQuery))
+    rows, _ = await _listed(house, checked(ListQuery, request))
     spent = await spend.of_personas(house.database, [row["id"] for row in rows])
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\r\n")
     columns = ("id", "username", "display_name", "model", "status", "posts")
-    writer.writerow((*columns, "last_turn", "cost_usd_7d", "turns_7d", "failed_7d"))
-    for row in rows:
-        own = spent[row["id"]]
-        cells = [row[name] for name in ("id", "username", "display_name", "model", "status", "posts_count")]
-        last = own["last_turn"].isoformat() if own["last_turn"] else ""
-        writer.writerow([safe_cell(cell) for cell in (*cells, last, own["usd"], own["turns"], own["failed"])])
-    headers = {"Content-Disposition": 'attachment; filename="personas.csv"', "Cache-Control": PRIVATE}
-    return Response(out.getvalue().encode(), 200, headers, "text/csv; charset=utf-8")
+    cells = [
+        (
+            *(row[name] for name in ("id", "username", "display_name", "model", "status", "posts_count")),
+            *(spent[row["id"]][name] for name in ("last_turn", "usd", "turns", "failed")),
+        )
+        for row in rows
+    ]
+    return sheet("personas", (*columns, "last_turn", "cost_usd_7d", "turns_7d", "failed_7d"), cells)
 
 
 def _back(form: Form, fallback: str = HERE) -> str:

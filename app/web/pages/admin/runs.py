@@ -40,6 +40,7 @@ from app.web.pages.frame import DONE, go_to, money, render
 from app.web.pages.parts import compact
 from app.web.pages.query import checked
 from app.web.pages.session import AdminForm, Form, TheViewer, Viewer, viewer_of
+from app.web.pages.sheet import sheet
 from app.web.server import LINE, Line
 from app.world.text import INT64_MAX
 
@@ -137,6 +138,14 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def span(minutes: float) -> str:
+    """An interval for people: `week`, `30 min`."""
+    for size, name in ((10_080, "week"), (1_440, "day"), (60, "hour")):
+        if minutes >= size and minutes % size == 0:
+            return name if minutes == size else f"{minutes / size:g} {name}s"
+    return f"{minutes:g} min" if minutes >= 1 else f"{minutes * 60:g} s"
 
 
 def lasted(run: Mapping[str, Any]) -> float | None:
@@ -259,6 +268,34 @@ async def runs_page(request: Request, house: TheHouse, viewer: TheViewer) -> Res
     return await _show_runs(request, house, viewer)
 
 
+async def _listed(request: Request, house: House, query: RunsQuery) -> tuple[list[dict[str, Any]], str]:
+    """The runs of a page with their figures, and the cursor of older ones."""
+    scope = ("runs", query.state)
+    before = int(read_cursor(house.secret, scope, query.cursor)[0]) if query.cursor else INT64_MAX
+    states = query.state and [query.state]
+    rows = await figures.runs(house.database, before=before, states=states, limit=PAGE + 1)
+    shown = rows[:PAGE]
+    counted = await watch_of(request).kept.of(house.database, shown)
+    older = sign_cursor(house.secret, scope, (shown[-1]["id"],)) if len(rows) > PAGE else ""
+    return [_row(run, counted.get(run["id"])) for run in shown], older
+
+
+@router.get(".csv")
+async def runs_csv(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
+    """The runs that the page of the same query shows."""
+    rows, _ = await _listed(request, house, checked(RunsQuery, request))
+    plain = ("id", "venue", "slot", "state", "reason", "turns_total", "created_at", "started_at", "ended_at", "seconds")
+    figured = ("lost", "calls", "tokens", "cost_usd", "unpriced")
+    cells = [
+        (
+            *(run[name] for name in (*plain, "seed", "hash")),
+            *(getattr(run["figures"], name) if run["figures"] else None for name in figured),
+        )
+        for run in rows
+    ]
+    return sheet("runs", (*plain, "seed", "settings_hash", *figured), cells)
+
+
 async def _show_runs(
     request: Request,
     house: House,
@@ -270,16 +307,10 @@ async def _show_runs(
     status: int = 200,
 ) -> Response:
     query = checked(RunsQuery, request)
-    scope = ("runs", query.state)
-    before = int(read_cursor(house.secret, scope, query.cursor)[0]) if query.cursor else INT64_MAX
+    rows, cursor = await _listed(request, house, query)
     database = house.database
-    rows = await figures.runs(database, before=before, states=query.state and [query.state], limit=PAGE + 1)
-    shown = rows[:PAGE]
-    counted = await watch_of(request).kept.of(database, shown)
-    older = ""
-    if len(rows) > PAGE:
-        given = {"state": query.state} if query.state else {}
-        older = "/admin/runs?" + urlencode({**given, "cursor": sign_cursor(house.secret, scope, (shown[-1]["id"],))})
+    given = {"state": query.state} if query.state else {}
+    here = {**given, "cursor": query.cursor} if query.cursor else given
     given_form = form or Form({})
     return render(
         request,
@@ -289,11 +320,12 @@ async def _show_runs(
         problem=problem,
         wrong=wrong or {},
         given={name: given_form[name][:100] for name in ("seed", "budget_usd", "budget_tokens", "interval")},
-        rows=[_row(run, counted.get(run["id"])) for run in shown],
+        rows=rows,
+        csv="/admin/runs.csv" + ("?" + urlencode(here) if here else ""),
         wanted=query.state or "",
         states=RUN_STATES,
         first=not query.cursor,
-        older=older,
+        older="/admin/runs?" + urlencode({**given, "cursor": cursor}) if cursor else "",
         estimate=await _estimate(house) if not query.cursor else None,
         once=secrets.token_hex(16),
         model=house.settings.simfeed_model,
@@ -419,8 +451,21 @@ async def _show_run(
         turns=list(_bars(run, rows[:TURNS_PAGE])),
         first=not query.cursor,
         more=more,
+        csv=f"/admin/runs/{run_id}/turns.csv" + (f"?{urlencode({'cursor': query.cursor})}" if query.cursor else ""),
         duration=duration,
     )
+
+
+@router.get("/{run_id}/turns.csv")
+async def turns_csv(request: Request, house: TheHouse, viewer: TheViewer, run_id: PathId) -> Response:
+    """The turns that the run's page of the same query shows."""
+    query = checked(TurnsQuery, request)
+    await _run(house.database, run_id)
+    behind = int(read_cursor(house.secret, ("turns", run_id), query.cursor)[0]) if query.cursor else 0
+    rows = await figures.turns(house.database, run_id, behind=behind, limit=TURNS_PAGE)
+    turned = ("id", "ordinal", "persona_id", "username", "state", "reason", "epoch", "next_step", "started_at")
+    columns = (*turned, "ended_at", "tokens", "cost_usd", "unpriced", "failed_calls", "trouble")
+    return sheet(f"run-{run_id}-turns", columns, [[row[name] for name in columns] for row in rows])
 
 
 async def _run(database: Database, run_id: int) -> asyncpg.Record:

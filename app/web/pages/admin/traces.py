@@ -27,11 +27,12 @@ from app.llm import model
 from app.llm.pricing import providers, split
 from app.models.ledger import TURN_STATES
 from app.settings import Settings
-from app.web.deps import TheHouse
+from app.web.deps import House, TheHouse
 from app.web.inputs import PathId, QueryId, read_cursor, sign_cursor
 from app.web.pages.frame import ASSETS, PRIVATE, go_to, render, templates
 from app.web.pages.query import checked
 from app.web.pages.session import TheViewer
+from app.web.pages.sheet import sheet
 from app.world import personas
 from app.world.effects import Kind
 from app.world.text import INT64_MAX, Line, Query, Username
@@ -70,6 +71,27 @@ class TraceQuery(BaseModel):
 async def traces_page(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
     """Turns, newest first, as the filters say."""
     query = checked(TraceQuery, request)
+    found, cursor = await _found(house, query)
+    given = query.model_dump(exclude={"cursor"}, exclude_none=True)
+    here = query.model_dump(exclude_none=True)
+    return render(
+        request,
+        "admin/traces.html",
+        viewer=viewer,
+        given={name: given.get(name, "") for name in TraceQuery.model_fields},
+        filtered=bool(given),
+        first=not query.cursor,
+        found=found,
+        older="/admin/traces?" + urlencode({**given, "cursor": cursor}) if cursor else "",
+        csv="/admin/traces.csv" + ("?" + urlencode(here) if here else ""),
+        states=TURN_STATES,
+        statuses=STATUSES,
+        actions=ACTIONS,
+    )
+
+
+async def _found(house: House, query: TraceQuery) -> tuple[traces.Found, str]:
+    """The turns asked for, and the cursor of older ones."""
     person = await personas.by_username(house.database, query.persona) if query.persona else None
     wanted = Wanted(
         query.run,
@@ -83,23 +105,19 @@ async def traces_page(request: Request, house: TheHouse, viewer: TheViewer) -> R
     scope = ("traces", *map(str, astuple(wanted)))
     before = int(read_cursor(house.secret, scope, query.cursor)[0]) if query.cursor else INT64_MAX
     found = await traces.search(house.database, wanted, limit=PAGE, before=before)
-    given = query.model_dump(exclude={"cursor"}, exclude_none=True)
-    older = ""
-    if found.before is not None:
-        older = "/admin/traces?" + urlencode({**given, "cursor": sign_cursor(house.secret, scope, (found.before,))})
-    return render(
-        request,
-        "admin/traces.html",
-        viewer=viewer,
-        given={name: given.get(name, "") for name in TraceQuery.model_fields},
-        filtered=bool(given),
-        first=not query.cursor,
-        found=found,
-        older=older,
-        states=TURN_STATES,
-        statuses=STATUSES,
-        actions=ACTIONS,
-    )
+    return found, sign_cursor(house.secret, scope, (found.before,)) if found.before is not None else ""
+
+
+@router.get(".csv")
+async def traces_csv(request: Request, house: TheHouse, viewer: TheViewer) -> Response:
+    """The turns that the page of the same query shows."""
+    found, _ = await _found(house, checked(TraceQuery, request))
+    columns = ("id", "run_id", "username", "state", "reason", "started_at", "calls", "tokens", "cost_usd", "unpriced")
+    rows = [
+        (*(row[name] for name in columns), "; ".join(f"{name} {outcome} x{n}" for name, outcome, n in row["done"]))
+        for row in found.rows
+    ]
+    return sheet("traces", (*columns, "actions"), rows)
 
 
 @router.get("/of/{effect}/{object_id}")

@@ -69,3 +69,8 @@ for (const copier of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => (copier.textContent = words), 1500);
   });
 }
+
+for (const here of document.querySelectorAll(".filters [aria-current], .tabs [aria-current]")) {
+  const row = here.closest(".filters, .tabs"); // on a phone they scroll sideways
+  row.scrollLeft += here.getBoundingClientRect().left - row.getBoundingClientRect().left - 16;
+}
