@@ -19,6 +19,7 @@ from app.cli.common import err, go, out, table
 from app.errors import Unavailable
 from app.settings import Settings
 from app.web.inputs import sign_cursor
+from app.web.pages.feed import cursor_scope
 from app.world import personas
 from app.world.feed import FEED, INT32_MAX, PAGE_SIZE
 from app.world.text import INT64_MAX
@@ -83,7 +84,7 @@ def reads(wanted: Wanted, secret: str) -> list[Read]:
         cursors = [sign_cursor(secret, scope, (n, None)) for n in below]
         return Read(name, [f"{path}?cursor={c}" for c in cursors], FEED["latest"], [(n, row) for n in below])
 
-    html = pages("pages near the top, HTML", 0, path="/", scope=("page", "latest", None, None))
+    html = pages("pages near the top, HTML", 0, path="/", scope=cursor_scope())
     html.accept = "text/html"
 
     return [

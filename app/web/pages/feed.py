@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -58,6 +58,13 @@ class Rail:
                 self.graph, self._drawn = await tiny(house.database), now
 
 
+def cursor_scope(
+    sort: feed.Sort = "latest", follower: int | None = None, words: str | None = None, leaning: str = ""
+) -> tuple[Any, ...]:
+    """What a cursor of these pages belongs to: it opens no other list."""
+    return ("page", sort, follower, words, leaning)
+
+
 async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Response:
     """A page of the feed: newest, hottest, of those whom somebody follows, with some words, or of one leaning."""
     query = checked(FeedQuery, request)
@@ -65,7 +72,7 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
     follower = await personas.by_username(house.database, query.following) if query.following else None
     leaning = "" if follower or query.q else query.leaning or ""
     sort: feed.Sort = "latest" if follower or query.q or leaning else query.sort
-    scope = ("page", sort, follower and follower["id"], query.q, leaning)
+    scope = cursor_scope(sort, follower and follower["id"], query.q, leaning)
     further: feed.Position | None = None
     after = feed.Position(*read_cursor(house.secret, scope, query.cursor)) if query.cursor else feed.Position()
     if follower:
