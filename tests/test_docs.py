@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx2
 import pytest
-import typer
 
 from app.actions.feed import feed_actions
+from app.cli import COMMANDS as NOUNS
 from app.cli import app as cli
+from app.cli import found
 from app.settings import Settings
 from tests.conftest import BOOTSTRAP, settings_for
 from tests.web.test_contract import populate
@@ -28,7 +29,7 @@ def commands(group: Any, name: str) -> list[str]:
     return [path for child, command in group.commands.items() for path in commands(command, f"{name} {child}")]
 
 
-COMMANDS = commands(typer.main.get_command(cli), "simfeed")
+COMMANDS = [path for noun in NOUNS for path in commands(found(noun), f"simfeed {noun}")]
 
 
 def test_all_commands_are_looked_at() -> None:

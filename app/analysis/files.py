@@ -3,8 +3,6 @@
 import csv
 import io
 
-import networkx as nx
-
 from app.analysis.graph import Colour, Moment
 from app.analysis.picture import picture
 
@@ -13,6 +11,8 @@ FORMULA = tuple("=+-@＝＋－＠\t\r\n")
 
 def graphml(moment: Moment, colour: Colour) -> bytes:
     """GraphML, as Gephi and networkx open it: places, colours and groups are attributes."""
+    import networkx as nx  # 0.2 s, which a server that draws nothing need not wait for
+
     graph = nx.DiGraph(kind=moment.graph.kind, until=moment.time.isoformat())
     for dot in sorted(picture(moment, colour).dots, key=lambda dot: dot.node):
         person, ink = dot.person, dot.look.ink

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from math import cos, hypot, log1p, pi, sin, sqrt
 
-import networkx as nx
 import rustworkx as rx
 
 from app.analysis.measures import Tie
@@ -20,6 +19,8 @@ def communities(nodes: int, ties: Sequence[Tie]) -> list[int]:
 
     Louvain's method (Blondel et al. 2008, J. Stat. Mech. P10008) on the weights, without direction, from a fixed seed.
     """
+    import networkx as nx  # 0.2 s, which a server that draws nothing need not wait for
+
     graph = nx.Graph()
     graph.add_nodes_from(range(nodes))
     graph.add_weighted_edges_from((a, b, weight) for (a, b), weight in _undirected(ties).items())

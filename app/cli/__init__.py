@@ -1,18 +1,65 @@
-"""The command line: the same rooms from the terminal."""
+"""The command line: the same rooms from the terminal. What a command needs is imported when it is called."""
 
 import signal
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from app import logs
-from app.cli import admin, bench, db, doctor, estimate, halt, models, personas, posts, runs, up, worker
-from app.cli.common import EXIT_USAGE, err, exit_code
 from app.errors import AppError
+
+COMMANDS = {
+    "up": ("up:up", "Start Sim-Feed"),
+    "run": ("runs:run", "Play one cycle now"),
+    "runs": ("runs:app", "The newest runs; and how to stop one, and go on with it"),
+    "trace": ("runs:trace", "Read what personas were told, thought and did"),
+    "estimate": ("estimate:estimate", "Tell tokens, money and time of cycles before they run"),
+    "worker": ("worker:worker", "Play turns until Ctrl-C or SIGTERM"),
+    "halt": ("halt:halt", "The kill switch: stops all new model calls at once"),
+    "doctor": ("doctor:doctor", "say what is wrong and how to mend it"),
+    "personas": ("personas:app", "Who lives here"),
+    "posts": ("posts:app", "What spreads or leaks, and the kill switch of a post"),
+    "models": ("models:app", "Which models there are, and whether one calls tools as asked"),
+    "admin": ("admin:app", "Who may manage this instance"),
+    "db": ("db:app", "The database and its schema"),
+    "bench": ("bench:app", "Measure on this machine, in databases of its own"),
+}
+"""Where in this package each command is, and what the list of commands says of it, in words of its own help."""
+
+
+class Rooms(TyperGroup):
+    """Lists its commands without knowing more of them than their names; the one that is called is imported."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and found(command.name or ""), rest
+
+
+def found(name: str) -> Any:
+    """The command of that name, or the group of commands, with all that it imports."""
+    from app import logs
+
+    logs.configure("warning")
+    module, _, inside = COMMANDS[name][0].partition(":")
+    what = getattr(import_module(f"app.cli.{module}"), inside)
+    room = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    if isinstance(what, typer.Typer):
+        room.add_typer(what, name=name)
+    else:
+        room.command(name)(what)
+    return typer.main.get_group(room).commands[name]
+
+
+def _not_imported() -> None:
+    """Stands in the list for a command that was not called."""
+
 
 app = typer.Typer(
     name="simfeed",
+    cls=Rooms,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -27,43 +74,43 @@ Examples:
 
 A social network whose members are personas played by a language model.""",
 )
-app.command("up")(up.up)
-app.command("run")(runs.run)
-app.add_typer(runs.app, name="runs")
-app.command("trace")(runs.trace)
-app.command("estimate")(estimate.estimate)
-app.command("worker")(worker.worker)
-app.command("halt")(halt.halt)
-app.command("doctor")(doctor.doctor)
-app.add_typer(db.app, name="db")
-app.add_typer(personas.app, name="personas")
-app.add_typer(posts.app, name="posts")
-app.add_typer(admin.app, name="admin")
-app.add_typer(models.app, name="models")
-app.add_typer(bench.app, name="bench")
+for _name, (_, _said) in COMMANDS.items():
+    app.command(_name, short_help=_said[0].upper() + _said[1:])(_not_imported)
 
 
 def main() -> None:
     """Run the command line and exit with its code. SIGTERM, too, ends what was started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logs.configure("warning")
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except typer.Abort:
-        err.print("stopped; nothing more was changed")
+        _say("stopped; nothing more was changed")
         sys.exit(130)
     except TyperException as error:
+        from app.cli.common import EXIT_USAGE
+
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context is not None else ""
         message = getattr(error, "format_message", error.__str__)()
-        err.print(f"simfeed: {' '.join(message.split())}{hint}", markup=False)
+        if context is not None and message == context.get_help():  # nothing was asked for
+            typer.echo(message, err=True)
+        else:
+            _say(f"simfeed: {' '.join(message.split())}{hint}")
         sys.exit(EXIT_USAGE)
     except AppError as error:
-        err.print(f"simfeed: {error.detail}", markup=False)
+        from app.cli.common import exit_code
+
+        _say(f"simfeed: {error.detail}")
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+
+
+def _say(words: str) -> None:
+    from app.cli.common import err
+
+    err.print(words, markup=False)

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from app.db import migrate
 from app.db.engine import Database, explain
@@ -99,6 +98,8 @@ def table(title: str, *columns: str, rows: list[tuple[object, ...]], empty: str)
     if not rows:
         err.print(empty, markup=False)
         return
+    from rich.table import Table
+
     grid = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")

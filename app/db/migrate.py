@@ -4,20 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
-from app.db import embedded, queue
+from app.db import embedded
 from app.db.engine import plain_url
 from app.errors import Misconfigured
 from app.settings import Settings
+
+if TYPE_CHECKING:  # they take 0.3 s to import, which most of what imports this module need not wait for
+    from alembic.config import Config
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = 0x51F_FEED
@@ -43,8 +42,10 @@ def open_home_url(settings: Settings) -> Iterator[str]:
         yield server.url()
 
 
-def alchemy_engine(url: str) -> AsyncEngine:
+def alchemy_engine(url: str) -> "AsyncEngine":
     """An SQLAlchemy engine over asyncpg that keeps no connection."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
 
     async def connect(*_: object, **__: object) -> asyncpg.Connection:
         return await asyncpg.connect(plain_url(url), timeout=10)
@@ -52,11 +53,16 @@ def alchemy_engine(url: str) -> AsyncEngine:
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     return Config(str(ROOT / "alembic.ini"))
 
 
-def _state(connection: Connection) -> SchemaState:
+def _state(connection: "Connection") -> SchemaState:
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     script = ScriptDirectory.from_config(_config())
     head = script.get_current_head() or ""
     current = MigrationContext.configure(connection).get_current_revision()
@@ -83,7 +89,10 @@ async def status(url: str) -> SchemaState:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection, revision: str) -> SchemaState:
+def _upgrade(connection: "Connection", revision: str) -> SchemaState:
+    from alembic import command
+    from sqlalchemy import text
+
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     before = _state(connection)
     config = _config()
@@ -98,6 +107,8 @@ async def upgrade(url: str, revision: str = "head") -> SchemaState:
     Raises:
         Misconfigured: the schema is newer than this program.
     """
+    from app.db import queue
+
     engine = alchemy_engine(url)
     try:
         async with engine.begin() as connection:

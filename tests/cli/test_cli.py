@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import run_sql
+
 SEED = Path(__file__).parents[2] / "sql" / "seed" / "personas.json"
 SIMFEED = [".venv/bin/simfeed"] if Path(".venv/bin/simfeed").exists() else ["simfeed"]
 
@@ -93,6 +95,28 @@ def test_admins(url: str) -> None:
     assert data(simfeed(url, "admin", "list", "--json")) == []
     unknown = simfeed(url, "admin", "reset-password", "nobody")
     assert (unknown.returncode, unknown.stdout) == (2, "")
+
+
+async def test_keys_and_authenticators_of_admins(url: str) -> None:
+    await run_sql(
+        url,
+        "INSERT INTO admin (username, email, password_hash) VALUES ('ada', 'ada@example.org', 'x')",
+        "INSERT INTO admin_totp (admin_id, secret, confirmed_at) VALUES (1, 'x', now())",
+    )
+    assert data(simfeed(url, "admin", "list", "--json"))[0]["role"] == "admin"
+    assert data(simfeed(url, "admin", "invite", "e@x.org", "--observer", "--json"))["role"] == "observer"
+    made = simfeed(url, "admin", "key", "create", "ada", "--name", "ci", "--days", "2")
+    assert (made.returncode, len(made.stdout.strip())) == (0, 50), made.stderr
+    for wrong in (["nobody", "--name", "ci"], ["ada", "--name", ""], ["ada", "--name", "ci", "--days", "366"]):
+        refused = simfeed(url, "admin", "key", "create", *wrong)
+        assert (refused.returncode, refused.stdout) == (2, ""), wrong
+    listed = simfeed(url, "admin", "key", "list", "--json")
+    assert made.stdout.strip() not in listed.stdout
+    assert [(one["owner"], one["name"], one["state"]) for one in data(listed)] == [("ada", "ci", "live")]
+    assert simfeed(url, "admin", "key", "revoke", "1").returncode == 0
+    assert simfeed(url, "admin", "key", "revoke", "1").returncode == 2
+    assert simfeed(url, "admin", "reset-totp", "ada").returncode == 0
+    assert simfeed(url, "admin", "reset-totp", "ada").returncode == 2
 
 
 def test_the_database_commands(url: str) -> None:
