@@ -1,17 +1,20 @@
 """A real PostgreSQL for every test that touches data, a server to ask, and an admin to ask as."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import httpx2
+import hypothesis
 import pytest
 from asgi_lifespan import LifespanManager
 
@@ -27,10 +30,37 @@ from app.settings import Settings, load_settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job: children must hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+hypothesis.settings.register_profile("unhurried", deadline=None)  # how long an example takes, the machine decides
+hypothesis.settings.load_profile("unhurried")
+
 SECRET = "tests-only-0123456789-abcdefghij-KLMNOP"
 BOOTSTRAP = "sf_boot_tests-only-0123456789"
 PASSWORD = "a long enough password"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SETTING_NAMES = [name.upper() for name in Settings.model_fields]
+
+
+LONGEST = (
+    "venues/test_kill.py",
+    "browser/test_pages.py",
+    "web/test_events.py",
+    "db/test_embedded.py",
+    "faults/test_database.py",
+    "browser/test_journeys.py",
+    "faults/test_process.py",
+    "cli/test_runs.py",
+    "web/test_openapi.py",
+    "cli/test_cli.py",
+    "cli/test_posts.py",
+    "cli/test_up.py",
+)
+"""The files that take longest, in the order in which workers take them: one that came last would be waited for."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +68,12 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting or key of the developer's reaches a test."""
     for name in SETTING_NAMES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world's time stands still: what the offline model does depends on it, and it is the same on every day."""
+    monkeypatch.setattr("app.venues.feed.now", lambda: NOON)
 
 
 def docker_answers() -> bool:
@@ -68,6 +104,16 @@ def server_url() -> Iterator[str]:
         base = shm if roomy else None
         with embedded.throwaway(base=base, durable=False, options={"max_connections": "200"}) as server:
             yield server.url("postgres")
+
+
+def free_port() -> int:
+    """A port below those that the system gives to whoever asks for any, so that nobody takes it meanwhile."""
+    while True:
+        with socket.socket() as probe:
+            port = secrets.randbelow(12_000) + 20_000
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def with_database(url: str, name: str) -> str:

@@ -17,7 +17,7 @@ from tests.venues.test_cycle import people
 
 
 async def until(condition: Callable[[], object], database: Database, query: str, wanted: object) -> None:
-    for _ in range(1_000):
+    for _ in range(3_000):
         if condition() and await database.fetchval(query) == wanted:
             return
         await asyncio.sleep(0.02)

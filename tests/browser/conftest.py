@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright, expect
 
 from app.main import create_app
 from app.web.server import options
 from tests.browser.world import World, become_admin, live, poison
 from tests.conftest import copy_of, settings_for
 from tests.web.test_edge import Server
+
+expect.set_options(timeout=20_000)  # milliseconds; a busy machine takes longer than the five seconds it has
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = """

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,12 +14,7 @@ import pytest
 
 from app.db import embedded
 from tests.cli.test_cli import SIMFEED
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.conftest import free_port
 
 
 class Up:
@@ -41,11 +35,11 @@ class Up:
             )
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             return json.load(answer)
 
     def wait(self) -> "Up":
-        for _ in range(600):
+        for _ in range(1_200):
             assert self.process.poll() is None, self.log.read_text()
             try:
                 self.get("/readyz")
@@ -58,7 +52,7 @@ class Up:
     def end(self, how: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """NOTIFY wakes, soon and not too often; what is lost of it is nobody's loss."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from app.db.notify import Bell, Listener
 from tests.conftest import run_sql
 
 CHANNEL = "test_channel"
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 async def until(holds: Any) -> None:
@@ -39,12 +40,14 @@ async def test_a_bell_is_heard_by_all_who_listen(database: Database) -> None:
 async def test_many_rings_are_few(database: Database) -> None:
     """However often it is asked to, it rings once a pace; and the last one is not swallowed."""
     async with Bell(database, CHANNEL, pace=0.2) as bell:
+        began = time.monotonic()
         for _ in range(50):
             bell.ring()
             await asyncio.sleep(0.001)
-        await until(lambda: bell.rung == 2)
-        await asyncio.sleep(0.3)
-        assert bell.rung == 2
+        paces = (time.monotonic() - began) // 0.2
+        await until(lambda: bell.rung >= 2)
+        await asyncio.sleep(0.5)
+        assert 2 <= bell.rung <= 2 + paces
 
 
 async def test_a_ring_leaves_nothing_behind_in_the_connection(database: Database) -> None:

@@ -28,6 +28,7 @@ from app.llm.scripted import ScriptedModel
 from app.settings import Settings, load_settings
 from app.venues.feed import play_cycle
 from tests.conftest import run_sql, with_database
+from tests.pace import clock
 
 OPEN = ("queued", "running")
 SETTINGS = load_settings(max_concurrent_turns=8)
@@ -168,7 +169,7 @@ class Slow(ScriptedModel):
         return await super().complete(request)
 
 
-async def played(mind: Mind, run_id: int, *, seconds: float = 60, settings: Settings = SETTINGS) -> dict[str, int]:
+async def played(mind: Mind, run_id: int, *, seconds: float = 180, settings: Settings = SETTINGS) -> dict[str, int]:
     """Play a run to its end, as workers do: once more whenever the database was away. The states of its turns.
 
     Leases are short, and end at once between two tries, for nobody else plays.
@@ -256,8 +257,8 @@ async def write_until_it_panics(url: str) -> None:
 
 async def within(seconds: float, condition: Callable[[], Awaitable[bool]]) -> float:
     """How long it took until the condition held."""
-    begin = time.monotonic()
+    begin = clock()
     while not await condition():
-        assert time.monotonic() - begin < seconds, f"not within {seconds} s"
+        assert clock() - begin < seconds, f"not within {seconds} s"
         await asyncio.sleep(0.02)
-    return time.monotonic() - begin
+    return clock() - begin

@@ -228,7 +228,7 @@ async def test_one_text_at_a_time_in_a_thread_while_the_loop_goes_on() -> None:
 async def test_a_stuck_model_is_not_waited_for() -> None:
     fake, request = FakeEngine(*GOOD), await writing("create_post")
     fake.gate.clear()
-    model = local(fake, deadline=0.05)
+    model = local(fake, deadline=0.5)
     first, second = await model.complete(request), await model.complete(request)
     assert {first.status, second.status} == {"ok"}
     assert "no time" in fingerprint(second)

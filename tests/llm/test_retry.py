@@ -15,6 +15,7 @@ from app.llm.window import Window
 from tests import fault_llm
 from tests.fault_llm import NAMED, Exchange, Fault, answer, error, ok, reply
 from tests.llm.test_admission import REQUEST, all_of, asking, statuses, until
+from tests.pace import clock
 
 
 async def test_the_kill_switch_is_heard_by_who_waits() -> None:
@@ -23,9 +24,9 @@ async def test_the_kill_switch_is_heard_by_who_waits() -> None:
         calls = [asyncio.create_task(model.complete(REQUEST)) for _ in range(20)]
         await until(lambda: server.received)
         pulse.halted = True
-        began = time.monotonic()
-        done, under_way = await asyncio.wait(calls, timeout=3, return_when=asyncio.FIRST_EXCEPTION)
-        assert time.monotonic() - began < 1
+        began = clock()
+        done, under_way = await asyncio.wait(calls, timeout=30, return_when=asyncio.FIRST_EXCEPTION)
+        assert clock() - began < 1
         assert (len(done), len(under_way)) == (19, 1)
         assert all(isinstance(task.exception(), Halted) for task in done)
         with pytest.raises(Halted):
@@ -90,9 +91,10 @@ async def test_all_tries_are_charged_and_have_one_deadline() -> None:
         found = await Retrying(model, scale=0).complete(REQUEST)
         assert (found.status, found.usage.prompt, len(server.received)) == ("ok", 200, 2)
         server.play(error(503), NAMED["hang"])
-        began = time.monotonic()
-        found = await Retrying(model, deadline=0.4, scale=0).complete(REQUEST)
-        assert 0.3 < time.monotonic() - began < 2
+        began, really = clock(), time.monotonic()
+        found = await Retrying(model, deadline=1.5, scale=0).complete(REQUEST)
+        assert time.monotonic() - really > 1.4
+        assert clock() - began < 4
         assert (found.status, len(server.received)) == ("unavailable", 2)
         assert found.usage.prompt > 0, "the try that was cut short was sent"
         server.play(error(429, None, "Retry-After: 9"))

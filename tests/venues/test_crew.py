@@ -26,6 +26,7 @@ from app.venues.run import TURNS, hand_out, resume_run, stop_run
 from app.venues.worker import TurnEnd, Worker
 from tests.conftest import a_mind
 from tests.ledger.test_commit import drifted
+from tests.pace import clock
 from tests.venues.test_cycle import people, states
 
 SETTINGS = load_settings(batch_turns=4)
@@ -57,7 +58,7 @@ async def working(database: Database, model: Any = None, settings: Settings = SE
         yield mind
 
 
-async def until(found: Callable[[], Awaitable[object]], seconds: float = 20) -> None:
+async def until(found: Callable[[], Awaitable[object]], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not await found():
             await asyncio.sleep(0.02)
@@ -137,10 +138,25 @@ async def test_a_queue_that_fails_in_whatever_way_is_taken_up_again(
     assert failures == []
 
 
+class Waiting(Counting):
+    """Answers nothing until the other one has been asked too, however late that is."""
+
+    def __init__(self) -> None:
+        super().__init__(0.01)
+        self.asked = asyncio.Event()
+        self.other = self
+
+    async def complete(self, request: Request) -> Completion:
+        self.asked.set()
+        await asyncio.wait_for(self.other.asked.wait(), 50)
+        return await super().complete(request)
+
+
 async def test_two_crews_share_a_run_and_play_each_turn_once(database: Database, url: str) -> None:
     await people(database, 40)
     other = await Database.open(url, size=6)
-    one, two = Counting(0.01), Counting(0.01)
+    one, two = Waiting(), Waiting()
+    one.other, two.other = two, one
     few = load_settings(batch_turns=4, max_concurrent_turns=8)
     try:
         async with working(database, one, few), working(other, two, few):
@@ -296,8 +312,10 @@ async def test_the_kill_switch_stops_all_calls_within_two_seconds_and_lets_go(da
     ):
         run_id = await open_run(database)
         await until(lambda: database.fetchval("SELECT count(*) > 5 FROM calls"))
+        began = clock()
         await pulse.halt(database, True)
-        await asyncio.sleep(2)
+        await until(lambda: asyncio.sleep(0, heart.halted))
+        assert clock() - began < 2
         begun = model.begun
         await until(lambda: is_state(database, run_id, "paused"))
         assert model.begun == begun
