@@ -194,7 +194,7 @@ async def test_without_the_lock_on_the_row_two_processes_pass_the_cap(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loose = BUDGETS["reserve"].replace("ORDER BY scope, key, day FOR NO KEY UPDATE", "ORDER BY scope, key, day")
-    loose = loose.replace("JOIN locked USING (scope, key, day)", "CROSS JOIN (SELECT pg_sleep(0.02)) AS z")
+    loose = loose.replace("JOIN locked USING (scope, key, day)", "CROSS JOIN (SELECT pg_sleep(1)) AS z")
     assert loose.count("pg_sleep") == 1
     monkeypatch.setitem(module.BUDGETS, "reserve", loose)
     await world(database, 2)
@@ -567,7 +567,7 @@ async def test_only_in_another_order_they_would_deadlock(
 async def test_without_its_lock_a_lost_call_would_be_charged_again(
     database: Database, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loose = BUDGETS["end_holds"].replace("ORDER BY t.id FOR NO KEY UPDATE OF t", "AND pg_sleep(0.05) IS NOT NULL")
+    loose = BUDGETS["end_holds"].replace("ORDER BY t.id FOR NO KEY UPDATE OF t", "AND pg_sleep(0.5) IS NOT NULL")
     loose = loose.replace(
         "WHERE t.held_tokens > 0 OR t.held_usd > 0\n", "WHERE (t.held_tokens > 0 OR t.held_usd > 0)\n"
     )
