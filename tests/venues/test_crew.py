@@ -318,8 +318,8 @@ async def test_the_kill_switch_stops_all_calls_within_two_seconds_and_lets_go(da
         assert clock() - began < 2
         begun = model.begun
         await until(lambda: is_state(database, run_id, "paused"))
+        await until(lambda: all_parked(database))
         assert model.begun == begun
-        assert await all_parked(database)
         await pulse.halt(database, False)
         await until(lambda: is_state(database, run_id, "completed"))
     assert model.ended == await database.fetchval("SELECT count(*) FROM calls")
