@@ -41,7 +41,13 @@ SETTING_NAMES = [name.upper() for name in Settings.model_fields]
 
 
 LONGEST = (
+    "cli/test_study_test.py",
     "venues/test_kill.py",
+    "web/test_contract_rooms.py",
+    "web/test_socket_faults.py",
+    "venues/test_rooms_driving.py",
+    "browser/test_study_pages.py",
+    "browser/test_taking_part.py",
     "browser/test_pages.py",
     "web/test_events.py",
     "db/test_embedded.py",
