@@ -58,7 +58,9 @@ class Run(Base):
 
 
 class Turn(Base):
-    """One persona's go. `epoch` grows with each claim, `next_step` with each committed reply: both fence writers.
+    """One persona's go, in each round of a run at most one.
+
+    `epoch` grows with each claim, `next_step` with each committed reply: both fence writers.
 
     `held_tokens` and `held_usd` are reserved, in the budgets of `held_day`, for the call that is under way.
     """
@@ -66,7 +68,7 @@ class Turn(Base):
     __tablename__ = "turns"
     __table_args__ = (
         CheckConstraint(_one_of("state", TURN_STATES), name="state"),
-        Index("turns_run_id_persona_id_key", "run_id", "persona_id", unique=True),
+        Index("turns_run_id_persona_id_round_key", "run_id", "persona_id", "round", unique=True),
         Index("turns_persona_id_idx", "persona_id", text("id DESC")),
         Index("turns_open_idx", "run_id", "ordinal", postgresql_where="state IN ('queued', 'running')"),
         {"postgresql_with": {"fillfactor": 70}},
@@ -76,6 +78,7 @@ class Turn(Base):
     run_id: Mapped[Big] = mapped_column(ForeignKey("runs.id"))
     persona_id: Mapped[Big] = mapped_column(ForeignKey("personas.id"))
     ordinal: Mapped[int]
+    round: Mapped[Count]
     state: Mapped[str] = mapped_column(Text, server_default="queued")
     epoch: Mapped[Count]
     next_step: Mapped[Count]

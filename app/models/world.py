@@ -34,10 +34,15 @@ class Persona(Base):
 
     __tablename__ = "personas"
     __table_args__ = (
-        CheckConstraint("status IN ('active', 'paused', 'departed')", name="status"),
+        CheckConstraint("status IN ('active', 'paused', 'departed', 'cast')", name="status"),
         CheckConstraint("activity BETWEEN 0 AND 1", name="activity"),
         CheckConstraint("temperature BETWEEN 0 AND 2", name="temperature"),
-        Index("personas_username_key", text("lower(username)"), unique=True, postgresql_where="status <> 'departed'"),
+        Index(
+            "personas_username_key",
+            text("lower(username)"),
+            unique=True,
+            postgresql_where="status IN ('active', 'paused')",
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
 
