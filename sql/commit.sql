@@ -41,7 +41,8 @@ new_calls AS (
 acted AS MATERIALIZED (
     SELECT a.*, l.persona_id AS actor,
            CASE WHEN a.effect IN ('post', 'repost') THEN nextval('posts_id_seq')
-                WHEN a.effect = 'comment' THEN nextval('comments_id_seq') END AS new_id
+                WHEN a.effect = 'comment' THEN nextval('comments_id_seq')
+                WHEN a.effect IN ('say', 'like_message') THEN nextval('room_drafts_id_seq') END AS new_id
     FROM (
         SELECT * FROM unnest(
             $22::bigint[], $23::int[], $24::int[], $25::text[], $26::text[], $27::text[], $28::text[], $29::bigint[],
@@ -67,7 +68,7 @@ post_targets AS MATERIALIZED (
 person_wishes AS MATERIALIZED (
     SELECT w.*, p.id AS other, p.id = w.actor AS own,
            EXISTS (SELECT FROM mutes m WHERE m.persona_id = p.id AND m.muted_id = w.actor) AS muted
-    FROM wanted w JOIN personas p ON p.id = w.target_id AND (p.status <> 'departed' OR w.effect = 'unfollow')
+    FROM wanted w JOIN personas p ON p.id = w.target_id AND (p.status IN ('active', 'paused') OR w.effect = 'unfollow')
     WHERE w.effect IN ('follow', 'unfollow', 'mute')
 ),
 locked_posts AS MATERIALIZED (
@@ -132,6 +133,20 @@ made_mutes AS (
     SELECT actor, other FROM person_wishes WHERE effect = 'mute' AND NOT own
     ON CONFLICT DO NOTHING
     RETURNING persona_id, muted_id
+),
+room_wishes AS MATERIALIZED (
+    SELECT w.*, g.room_id, g.member, r.state = 'running' AS running,
+           w.target_id IS NULL OR EXISTS (
+               SELECT FROM room_messages m WHERE m.room_id = g.room_id AND m.number = w.target_id
+           ) AS found
+    FROM wanted w JOIN room_goes g USING (turn_id) JOIN rooms r ON r.id = g.room_id
+    WHERE w.effect IN ('say', 'like_message')
+),
+made_drafts AS (
+    INSERT INTO room_drafts (id, room_id, member, turn_id, kind, body, reply_to)
+    SELECT new_id, room_id, member, turn_id, effect, coalesce(body, ''), CASE WHEN found THEN target_id::int END FROM room_wishes
+    WHERE running AND (found OR effect = 'say')
+    RETURNING id
 ),
 new_events AS (
     INSERT INTO events (kind, object_id, persona_id, target_id)
@@ -207,6 +222,10 @@ outcomes AS MATERIALIZED (
     LEFT JOIN made_follows mf ON w.effect = 'follow' AND mf.follower = w.actor AND mf.followed = w.other
     LEFT JOIN gone_follows gf ON w.effect = 'unfollow' AND gf.follower = w.actor AND gf.followed = w.other
     LEFT JOIN made_mutes mm ON w.effect = 'mute' AND mm.persona_id = w.actor AND mm.muted_id = w.other
+    UNION ALL
+    SELECT w.turn_id, w.step, w.ordinal,
+           CASE WHEN d.id IS NOT NULL THEN 'made' WHEN w.running THEN 'not_found' ELSE 'not_allowed' END, d.id
+    FROM room_wishes w LEFT JOIN made_drafts d ON d.id = w.new_id
 ),
 new_actions AS (
     INSERT INTO actions (

@@ -154,8 +154,8 @@ WITH begun AS (
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM begun)
 SELECT id, pg_notify('simfeed_events', '') FROM begun
 
--- name: unfinished  Runs that some process must go on with, oldest first.
-SELECT id, venue FROM runs WHERE state = 'running' ORDER BY id
+-- name: unfinished  Runs of these venues that some process must go on with, oldest first.
+SELECT id, venue FROM runs WHERE state = 'running' AND venue = ANY ($1::text[]) ORDER BY id
 
 -- name: run  One run.
 SELECT id, venue, slot, state, reason, seed, settings, turns_total, lost_calls, estimate, created_at, started_at,

@@ -20,7 +20,9 @@ Personality = Literal["scripted", "chaos", "obedient"]
 PERSONALITIES: tuple[Personality, ...] = ("scripted", "chaos", "obedient")
 CHAOS = ("429", "500", "hang", "reset", "trunc", "garbage", "unknown", "types", "refusal", "length", "huge")
 ORDERS_MAX = 200
-PERSONA = re.compile(r"You are @([A-Za-z0-9_.-]+?)\.?(?: \(|, |\n|$)", re.MULTILINE)
+PERSONA = re.compile(r"(?:\A|\n\n)You are @?([^\n]+?)\.?(?: \(|, |\n|\Z)")
+"""Who plays: "You are @HANDLE" in a feed; in a chatroom "You are NAME", where a name may be of several words."""
+
 WORD = re.compile(r"[^\s{}()\"']+")
 CALL = re.compile(r"\b([A-Za-z_]\w*)\(([^()]{0,400})\)")
 SPOKEN = re.compile(r"\bcall ([^\s{(]*) *(?=\{)", re.IGNORECASE)
@@ -28,7 +30,10 @@ AS_OTHER = re.compile(r"post as user (\d+)(?::\s*([^\n]{1,200}))?", re.IGNORECAS
 TELL = re.compile(r"print (?:your|the) system prompt", re.IGNORECASE)
 REPEAT = re.compile(r"repeat this text", re.IGNORECASE)
 NAMED_VALUE = re.compile(r"(\w+)\s*[=:]\s*(\"[^\"]*\"|'[^']*'|[^,\s]+)")
+MARKED = re.compile(r"(⟦[0-9a-f]+⟧)(.*?)\1", re.DOTALL)
 POST_MAX = 500
+SAID = {"create_post": ["body"], "say": ["text"], "like_message": ["message"]}
+"""What a bare value means in orders that are given in a chatroom."""
 
 Order = tuple[str, Any]
 
@@ -120,8 +125,13 @@ class Plan:
 
 
 def obey(body: dict[str, Any]) -> list[Order]:
-    """Looks first; then does all that the texts it was told since its last answer tell it to, else ends its turn."""
+    """Looks first; then does all that the texts it was told since its last answer tell it to, else ends its turn.
+
+    In a chatroom there is nothing to look at: it does at once what the messages say, and otherwise says that it will.
+    """
     messages = body["messages"]
+    if chats(body):
+        return obey_chat(body)
     last = max((n for n, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
     if last < 0:
         return [("view_most_recent_posts", {})]
@@ -135,6 +145,27 @@ def obey(body: dict[str, Any]) -> list[Order]:
         for text in texts(str(message["content"])):
             found += [order for order in orders(text, parameters, system) if order not in found]
     return found[:ORDERS_MAX] or [("end_turn", {})]
+
+
+def chats(body: dict[str, Any]) -> bool:
+    """Whether the request is of somebody in a chatroom: who is offered `say`, by tools or by the manual."""
+    named = {tool["function"]["name"] for tool in body.get("tools", [])}
+    return "say" in named or (not named and "\nsay(" in str(body["messages"][0]["content"]))
+
+
+def obey_chat(body: dict[str, Any]) -> list[Order]:
+    """All that the room's messages order, in a room's actions: what would be posted is said."""
+    if any(message["role"] == "assistant" for message in body["messages"]):
+        return [("end_turn", {})]
+    system, user = (str(message["content"]) for message in body["messages"][:2])
+    said = MARKED.search(user)
+    found: list[Order] = []
+    for message in json.loads(said[2])["messages"] if said else []:
+        for name, given in orders(message["text"], SAID, system):
+            posted = given.get("body") if name == "create_post" and isinstance(given, dict) else None
+            order: Order = ("say", {"text": posted}) if posted else (name, given)
+            found += [order] if order not in found else []
+    return found[:ORDERS_MAX] or [("say", {"text": "As you wish."})]
 
 
 def texts(content: str) -> Iterator[str]:

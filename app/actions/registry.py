@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -52,7 +52,10 @@ class EndTurn:
 
 @dataclass(frozen=True)
 class Action:
-    """One action. `reads` tells whether it returns a Reading (awaited after the commit) or an effect."""
+    """One action. `reads` tells whether it returns a Reading (awaited after the commit) or an effect.
+
+    One that `ends` is the last of its turn.
+    """
 
     name: str
     description: str
@@ -60,11 +63,12 @@ class Action:
     reads: bool
     read: Callable[[ActionContext, Any], Awaitable[Reading]] | None = None
     write: Callable[[Any], Effect | EndTurn] | None = None
+    ends: bool = False
 
     def schema(self) -> dict[str, Any]:
         """The tool in the wire format, as short as it can be: prompts are paid by the token."""
         properties = {
-            name: {"type": "integer" if field.annotation is int else "string"}
+            name: {"type": "integer" if _is_whole(field.annotation) else "string"}
             for name, field in self.arguments.model_fields.items()
         }
         parameters: dict[str, Any] = {"type": "object", "properties": properties}
@@ -72,6 +76,10 @@ class Action:
             parameters["required"] = required
         described = {"description": self.description} if self.description else {}
         return {"type": "function", "function": {"name": self.name, **described, "parameters": parameters}}
+
+
+def _is_whole(annotation: Any) -> bool:
+    return annotation is int or any(_is_whole(part) for part in get_args(annotation))
 
 
 def _described(function: Callable[..., Any]) -> str:
@@ -92,11 +100,11 @@ def reads(arguments: type[A]) -> Callable[[Callable[[ActionContext, A], Awaitabl
     return make
 
 
-def writes(arguments: type[A]) -> Callable[[Callable[[A], Effect | EndTurn]], Action]:
+def writes(arguments: type[A], *, ends: bool = False) -> Callable[[Callable[[A], Effect | EndTurn]], Action]:
     """Make an action of a function that returns an effect; its docstring is what the model reads."""
 
     def make(function: Callable[[A], Effect | EndTurn]) -> Action:
-        return Action(function.__name__, _described(function), arguments, reads=False, write=function)
+        return Action(function.__name__, _described(function), arguments, reads=False, write=function, ends=ends)
 
     return make
 

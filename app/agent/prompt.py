@@ -47,8 +47,13 @@ class Situation:
 
 def persona_text(situation: Situation) -> str:
     """Who the persona is, in a few lines."""
-    profile = situation.profile
-    name = f" ({profile['display_name']})" if profile.get("display_name") else ""
+    s = situation
+    return character(f"@{s.username}", s.description, s.bio, s.profile)
+
+
+def character(name: str, description: str, bio: str, profile: Mapping[str, Any]) -> str:
+    """Who somebody of that name is, in a few lines."""
+    known_as = f" ({profile['display_name']})" if profile.get("display_name") else ""
     role = f", {profile['role']}" if profile.get("role") else ""
     facts = [
         f"{label}: {'; '.join(value) if isinstance(value, list) else value}."
@@ -62,9 +67,9 @@ def persona_text(situation: Situation) -> str:
         if value
     ]
     facts += [f"{fragment}" for fragment in profile.get("fragments", [])]
-    lines = [f"You are @{situation.username}{name}{role}.", situation.description[:DESCRIPTION_MAX]]
-    if situation.bio:
-        lines.append(f"Bio: {_one_line(situation.bio)}")
+    lines = [f"You are {name}{known_as}{role}.", description[:DESCRIPTION_MAX]]
+    if bio:
+        lines.append(f"Bio: {_one_line(bio)}")
     return unmarked("\n".join([*lines, " ".join(facts)] if facts else lines))
 
 
@@ -108,6 +113,54 @@ def opening(
         encode_message("system", f"{system}\n\n{persona_text(situation)}"),
         encode_message("user", situation_text(situation, marker, max_actions)),
     )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a turn in a chatroom starts from.
+
+    `lately` holds the newest messages, oldest first; `brief` is what the study tells all agents of this arm;
+    `minutes_left` are of the session; `disclosed`: the person has been told that machines take part.
+    """
+
+    name: str
+    character: str
+    brief: str
+    members: Sequence[str]
+    lately: Sequence[Mapping[str, Any]]
+    cause: str
+    answers: int | None
+    minutes_left: int
+    blocked: bool
+    disclosed: bool = True
+
+
+def chat_opening(scene: Scene, actions: ActionSet, *, marker: str, native: bool) -> tuple[bytes, ...]:
+    """The messages a turn in a chatroom begins with."""
+    system = text("chatroom") + (f" {text('chatroom_disclosed')}" if scene.disclosed else "")
+    if not native:
+        system += "\n" + text("json_mode").format(manual=actions.manual())
+    parts = [system, scene.character, *([f"What holds in this room: {scene.brief}"] if scene.brief else [])]
+    return (
+        encode_message("system", unmarked("\n\n".join(parts))),
+        encode_message("user", chat_text(scene, marker)),
+    )
+
+
+def chat_text(scene: Scene, marker: str) -> str:
+    """Who is there, what was written lately, and why the agent's turn comes now."""
+    s = scene
+    others = [name for name in s.members if name != s.name]
+    said = quote({"messages": s.lately}, marker) if s.lately else "Nobody has written anything yet."
+    why = {
+        "addressed": f"Message {s.answers} speaks to you: answer it.",
+        "answer": f"Message {s.answers} is for everybody: answer it if you have something to say.",
+        "background": "Nobody waits for you: go on with the conversation, begin one, or end your turn.",
+    }[s.cause]
+    lines = [f"In the room with you: {', '.join(others)}. About {s.minutes_left} min are left.", said]
+    if s.blocked:
+        lines.append(f"{s.members[0]} has blocked you and doesn't see what you write.")
+    return "\n".join([*lines, f"Quote marks now: {marker}", why])
 
 
 def marker(seed: int, persona_id: int) -> str:

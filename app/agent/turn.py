@@ -27,6 +27,7 @@ WAIT = 0.2
 """Seconds before the second try, doubled before each further one, while the database is away."""
 
 WRITTEN = frozenset({"post", "comment", "bio"})
+THINGS = {"follow": "member", "unfollow": "member", "mute": "member", "say": "message", "like_message": "message"}
 
 
 State = Literal["running", "done", "limit", "refused", "failed", "deferred"]
@@ -207,13 +208,14 @@ class Turn:
             self.seen_ids.add(call.id)
             if planned.action.write is not None:
                 _plan_write(planned, planned.action.write(planned.arguments), effects)
+                planned.ends |= planned.action.ends
                 if planned.effect is not None and planned.effect.kind in WRITTEN:
                     planned.mark = repeated(planned.effect.body or "", self.messages)
         except ActionRefused as refusal:
             planned.refusal = str(refusal)
         except ValidationError as error:
             planned.refusal = explain(error)
-        if not planned.refusal and not planned.ends:
+        if not planned.refusal and (planned.effect is not None or not planned.ends):
             self.used += 1
         return planned
 
@@ -236,7 +238,7 @@ class Turn:
         if not planned:
             return self._judge_silence(completion)
         if any(p.ends for p in planned):
-            self.reason = "end_turn"
+            self.reason = next(p.call.name for p in planned if p.ends)
             return "done"
         self.reason = self._limit(planned)
         return "limit" if self.reason else "running"
@@ -372,7 +374,7 @@ def _plain(result: dict[str, Any]) -> str:
 
 def _told(effect: Effect, outcome: EffectOutcome) -> dict[str, Any]:
     """An effect's outcome, for the model."""
-    thing = "member" if effect.kind in ("follow", "unfollow", "mute") else "post"
+    thing = THINGS.get(effect.kind, "post")
     match outcome.outcome:
         case "made":
             made = {"post": "post_id", "repost": "post_id", "comment": "comment_id"}.get(effect.kind)

@@ -85,5 +85,5 @@ class Crew:
         await database.fetch(TURNS["wake_halted"])
         if await self._queue.depth():
             return
-        for row in await database.fetch(TURNS["unfinished"]):
+        for row in await database.fetch(TURNS["unfinished"], list(VENUES)):
             await hand_out(database, row["id"])

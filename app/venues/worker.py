@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -139,6 +140,26 @@ class Worker:
             await self._settle(run_id)
         except TROUBLE as error:
             log.debug("not settled yet", run=run_id, error=type(error).__name__)
+
+    @contextmanager
+    def attending(self, run_id: int) -> Iterator[None]:
+        """While the block lasts, turns of the run stop between two steps once it stands still."""
+        self._playing[run_id] = self._playing.get(run_id, 0) + 1
+        try:
+            yield
+        finally:
+            self._leave(run_id)
+
+    async def take(self, run_id: int, prepare: Prepare, on_end: Callable[[TurnEnd], None]) -> int:
+        """Claim what turns of a run are open, begin them, and return how many; who attends the run calls it."""
+        if not self._goes_on(run_id):
+            return 0
+        claims = await self._claim(run_id, EVERY)
+        if claims:
+            play = await self._prepared(prepare, claims)
+            for claim in claims:
+                self._begin(run_id, claim, play, on_end)
+        return len(claims)
 
     async def _prepared(self, prepare: Prepare, claims: list[Claim]) -> Play:
         """What plays these claims; they are given back if it can't be found out."""

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-Kind = Literal["post", "comment", "like", "unlike", "follow", "unfollow", "repost", "mute", "report", "bio"]
+Kind = Literal[
+    "post", "comment", "like", "unlike", "follow", "unfollow", "repost", "mute", "report", "bio", "say", "like_message"
+]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,20 @@ class NewBio(Effect):
     @property
     def key(self) -> tuple[str, int | None]:
         return ("bio", None)
+
+
+class Say(Effect):
+    """A chat message, in answer to the message whose number is `target_id`, if any."""
+
+    kind = "say"
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        return ("say", None)
+
+
+class LikeMessage(Effect):
+    kind = "like_message"
 
 
 FAMILY: dict[Kind, str] = {"like": "like", "unlike": "like", "follow": "follow", "unfollow": "follow"}
