@@ -22,7 +22,7 @@ QUERY_MAX = 8 * 1024
 HEADERS_MAX = 32 * 1024
 ADDRESSES_MAX = 50_000
 WINDOW = 60
-FORM_PATHS = ("/auths/login", "/admin/")
+FORM_PATHS = ("/auths/login", "/admin/", "/withdraw", "/s/")
 """Where bodies may be forms; below `/admin/` they must be."""
 
 FREE_PATHS = ("/static/", "/avatar/")
@@ -41,6 +41,9 @@ DEFAULTS = [
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 STREAM = b"text/event-stream"
+SECRET_PATHS = ("/s/", "/session/")
+"""Addresses that hold what lets somebody in: the log has their routes instead."""
+
 QUIET = frozenset({"/livez", "/readyz", "/healthz", "/health"})
 log = structlog.get_logger("access")
 
@@ -192,6 +195,8 @@ class _Exchange:
         path = self.scope["path"]
         if path in QUIET:
             return
+        if path.startswith(SECRET_PATHS):
+            path = getattr(self.inner.get("route"), "path", path.split("/")[1])
         ms = round((time.perf_counter() - self.started) * 1000, 1)
         log.info("request", method=self.scope["method"], path=path[:200], status=self.status, ms=ms, request_id=self.id)
 
