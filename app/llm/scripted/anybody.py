@@ -50,11 +50,11 @@ _EMPTY = frozenset(
 def invent(persona: Persona) -> Bank:
     """The bank of a persona nobody wrote lines for."""
     data = load("anybody")
-    loves, hates = _loves(persona), _hates(persona, data["hates"])
+    loves = loved(persona) or _key_words(persona) or ("the finer points",)
     posts, forms = labelled(_lines(persona, data))
     lists = strings(load("common")["lists"] | data["lists"]) | {
         "love": loves,
-        "hate": hates,
+        "hate": _hates(persona, data["hates"]),
         "me": (persona.username,),
     }
     return Bank(
@@ -81,19 +81,25 @@ def _lines(persona: Persona, data: dict[str, Any]) -> list[str]:
     return [*data["posts"], *(line for tone in tones for line in data["says"][tone])]
 
 
-def _loves(persona: Persona) -> tuple[str, ...]:
-    listed = _phrases(persona.fact("Interests").split(","))
-    told = _phrases(_STOP.sub("", found[1]) for found in _LOVES.finditer(persona.description))
-    return tuple(dict.fromkeys(listed + told)) or _key_words(persona) or ("the finer points",)
+def loved(persona: Persona) -> tuple[str, ...]:
+    """What a persona's text says that it likes."""
+    listed = phrases(re.split("[,;]", persona.fact("Interests")))
+    told = phrases(_STOP.sub("", found[1]) for found in _LOVES.finditer(persona.description))
+    return tuple(dict.fromkeys(listed + told))
+
+
+def hated(persona: Persona) -> tuple[str, ...]:
+    """What a persona's text says that it dislikes."""
+    return tuple(phrases(_STOP.sub("", found[1]) for found in _HATES.finditer(persona.description)))
 
 
 def _hates(persona: Persona, common: list[str]) -> tuple[str, ...]:
-    told = _phrases(_STOP.sub("", found[1]) for found in _HATES.finditer(persona.description))
+    told = hated(persona)
     places = order(f"hates/{persona.username}", len(common))
     return tuple(dict.fromkeys([*told, *(common[place] for place in places[: 3 if told else 5])]))
 
 
-def _phrases(pieces: Iterable[str]) -> list[str]:
+def phrases(pieces: Iterable[str]) -> list[str]:
     """Pieces of a persona's text, as phrases short and clean enough to stand in a sentence."""
     cleaned = [" ".join(_ODD.sub(" ", piece).split())[:48].strip(" .-/") for piece in pieces]
     return [phrase for phrase in cleaned if len(phrase) > 1]

@@ -61,6 +61,11 @@ def slots(template: str) -> list[str]:
     return [found[4] for found in _SLOT.finditer(template)]
 
 
+def literals(template: str) -> list[str]:
+    """What stands between the template's slots."""
+    return re.split(r"(?:\b[Aa]n? )?\{[^{}]*\}", template)
+
+
 def sentences(text: str) -> list[str]:
     """The sentences of a text, without outer white space."""
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]

@@ -8,13 +8,18 @@ from app.llm.model import Completion, Request, ToolCall, Usage, encode_reply
 from app.llm.scripted.acting import Actor
 from app.llm.scripted.anybody import invent
 from app.llm.scripted.chance import digest, stream
+from app.llm.scripted.chatting import Chatter
 from app.llm.scripted.plan import plan
 from app.llm.scripted.reading import Call, Persona, Scene, read
+from app.llm.scripted.room import read_room
 from app.llm.scripted.voice import Voice
 from app.llm.scripted.voices import bank
 
 NAME = "scripted"
 FINGERPRINT = "offline model, no language model"
+CHATS = frozenset({"say"})
+"""Who is offered this sits in a chatroom."""
+
 _GOODBYES = ("That is all from me for now.", "Nothing more to add.", "Done for this turn.", "Back to reading.")
 
 
@@ -30,6 +35,8 @@ class ScriptedModel:
         """Answer `request`."""
         scene = read(request)
         turn = digest(self.seed, request.seed, _fingerprint(request.messages[:2]))
+        if CHATS & scene.offered:
+            return self._chat(request, scene, turn)
         intent = plan(stream(turn, "plan"), scene.follows)
         actor = Actor(scene, intent, self._voice(scene.persona), stream(turn, "step", scene.replies))
         calls = actor.calls()
@@ -37,6 +44,11 @@ class ScriptedModel:
             calls.append(Call("end_turn", {}))
         key = f"{turn}{scene.replies}"
         return _completion(request, *_reply(scene, calls, intent.says_goodbye, key), key)
+
+    def _chat(self, request: Request, scene: Scene, turn: str) -> Completion:
+        key = f"{turn}{scene.replies}"
+        calls = Chatter(scene, read_room(request), self.seed, stream(turn, "chat", scene.replies)).calls()
+        return _completion(request, *_reply(scene, calls, False, key), key)
 
     async def aclose(self) -> None:
         """Nothing is held."""

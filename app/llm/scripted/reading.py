@@ -21,6 +21,7 @@ _WROTE = re.compile(r"wrote (\d{1,9}) posts? and (\d{1,9}) comments?")
 _FOLLOWED = re.compile(r"(\d{1,9}) follows? you, you follow (\d{1,9})")
 _CAP = re.compile(r"at most (\d{1,4}) action")
 _MARK = re.compile(r"⟦[^⟦⟧\n]{1,40}⟧")
+_MANUAL = re.compile(r"^([a-z]\w{0,40})\(", re.MULTILINE)
 _TOOL_NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 
 
@@ -98,17 +99,18 @@ def decoded(data: bytes | str) -> object:
 def read(request: Request) -> Scene:
     """The scene of a request; whatever can't be read is taken as absent."""
     messages = [message for message in map(decoded, request.messages) if isinstance(message, dict)]
-    rules = _content(messages[0]) if messages else ""
+    rules = content_of(messages[0]) if messages else ""
     scene = Scene(_persona(rules), json_mode=request.json_only)
     _read_tools(scene, request, rules)
     if len(messages) > 1:
-        _read_situation(scene, _content(messages[1]))
+        _read_situation(scene, content_of(messages[1]))
     for message in messages[2:]:
         _read_message(scene, message)
     return scene
 
 
-def _content(message: dict[object, object]) -> str:
+def content_of(message: dict[object, object]) -> str:
+    """The text of a message, "" where it has none."""
     content = message.get("content")
     return content if isinstance(content, str) else ""
 
@@ -118,13 +120,17 @@ def _persona(rules: str) -> Persona:
     found = _WHO.search(rules)
     if not found:
         return Persona()
-    rest = rules[found.end() :].split("\nAnswer with JSON")[0]
-    first = _FACTS.search(rest)
+    return described(found[1][:40], found[3] or "", rules[found.end() :].split("\nAnswer with JSON")[0])
+
+
+def described(name: str, role: str, text: str) -> Persona:
+    """The persona of a prompt's lines about it."""
+    first = _FACTS.search(text)
     return Persona(
-        username=found[1][:40],
-        role=(found[3] or "").strip(),
-        description=(rest[: first.start()] if first else rest).strip()[:2_000],
-        facts=tuple(_facts(rest[first.start() :])) if first else (),
+        username=name,
+        role=role.strip(),
+        description=(text[: first.start()] if first else text).strip()[:2_000],
+        facts=tuple(_facts(text[first.start() :])) if first else (),
     )
 
 
@@ -138,7 +144,8 @@ def _read_tools(scene: Scene, request: Request, rules: str) -> None:
     names = _tool_names(tools) if isinstance(tools, list) else set()
     if not names:
         scene.json_mode = scene.json_mode or bool(re.search(r"^Answer with JSON", rules, re.MULTILINE))
-        names = set(_TOOL_NAME.findall(rules)) if scene.json_mode else set()
+        manual = rules.partition("\n\nYou are ")[0]
+        names = {*_TOOL_NAME.findall(rules), *_MANUAL.findall(manual)} if scene.json_mode else set()
     scene.offered = frozenset(names)
 
 
@@ -164,7 +171,7 @@ def _read_message(scene: Scene, message: dict[object, object]) -> None:
         scene.replies += 1
         scene.made += _calls(message)
         return
-    for value in _values(_content(message)):
+    for value in _values(content_of(message)):
         _note(scene, value, 0)
 
 
@@ -173,7 +180,7 @@ def _calls(message: dict[object, object]) -> list[Call]:
     if isinstance(listed, list):
         functions = [call.get("function") for call in listed if isinstance(call, dict)]
         return [_call(function) for function in functions if isinstance(function, dict)]
-    spoken = decoded(_content(message))
+    spoken = decoded(content_of(message))
     actions = spoken.get("actions") if isinstance(spoken, dict) else None
     return [_call(action) for action in actions if isinstance(action, dict)] if isinstance(actions, list) else []
 
@@ -221,7 +228,7 @@ def _note_posts(scene: Scene, value: dict[object, object]) -> None:
         if (post := _post(row)) is not None:
             scene.posts[post.id] = post
             scene.ids[post.by] = post.by_id
-    post_id = _id(value.get("post_id"))
+    post_id = identifier(value.get("post_id"))
     for row in _rows(value, "comments"):
         by, text = _handle(row.get("by")), _text(row.get("text"))
         if post_id and by and text:
@@ -235,7 +242,7 @@ def _note_people(scene: Scene, value: dict[object, object]) -> None:
         if row.get("did") == "post" and (post := _post({**row, "id": row.get("post_id")})) is not None:
             scene.posts.setdefault(post.id, post)
     for row in [*_rows(value, "users"), value]:
-        by, by_id = _handle(row.get("by")), _id(row.get("by_id")) or _id(row.get("id"))
+        by, by_id = _handle(row.get("by")), identifier(row.get("by_id")) or identifier(row.get("id"))
         if by and by_id:
             scene.ids[by] = by_id
     by = _handle(value.get("by"))
@@ -244,14 +251,14 @@ def _note_people(scene: Scene, value: dict[object, object]) -> None:
 
 
 def _post(row: dict[object, object]) -> Post | None:
-    post_id, by, by_id = _id(row.get("id")), _handle(row.get("by")), _id(row.get("by_id"))
+    post_id, by, by_id = identifier(row.get("id")), _handle(row.get("by")), identifier(row.get("by_id"))
     if not (post_id and by and by_id):
         return None
     text = f"{_text(row.get('title'))}\n{_text(row.get('text'))}".strip()
-    return Post(post_id, by, by_id, text, _id(row.get("comments")))
+    return Post(post_id, by, by_id, text, identifier(row.get("comments")))
 
 
-def _id(value: object) -> int:
+def identifier(value: object) -> int:
     """`value` if it can be an identifier, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= INT64_MAX else 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _HOME = Path(__file__).parent.parent / "voices"
+_SHARED = frozenset(["common", "anybody", "chat", "chat_topics"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ def bank(username: str) -> Bank | None:
 @cache
 def starters() -> frozenset[str]:
     """The usernames that have a bank of their own."""
-    return frozenset(path.stem for path in _HOME.glob("*.toml")) - {"common", "anybody"}
+    return frozenset(path.stem for path in _HOME.glob("*.toml")) - _SHARED
 
 
 @cache
