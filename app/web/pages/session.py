@@ -123,8 +123,8 @@ class Form:
         return [line.strip() for line in self[name].splitlines() if line.strip()]
 
 
-async def open_form(request: Request) -> Form:
-    """The fields of a form from our origin.
+async def read_form(request: Request, most: int = FIELDS_MAX) -> Form:
+    """The fields of a form from our origin, at most so many.
 
     Raises:
         Forbidden: it comes from elsewhere.
@@ -134,7 +134,7 @@ async def open_form(request: Request) -> Form:
         raise Forbidden("this form was sent from another site")
     try:
         text = (await request.body()).decode()
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, strict_parsing=bool(text))
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=most, strict_parsing=bool(text))
     except ValueError:
         raise Invalid("the form can't be read") from None
     fields: dict[str, list[str]] = {}
@@ -143,15 +143,25 @@ async def open_form(request: Request) -> Form:
     return Form(fields)
 
 
+async def open_form(request: Request) -> Form:
+    """The fields of a form from our origin."""
+    return await read_form(request)
+
+
 async def admins_form(
     house: TheHouse, viewer: Annotated[Viewer, Depends(admin_of)], form: Annotated[Form, Depends(open_form)]
 ) -> Form:
-    """The fields of a form that the signed-in admin sent from one of our pages.
+    """The fields of a form that the signed-in admin sent from one of our pages."""
+    return own_form(house.secret, viewer, form)
+
+
+def own_form(secret: str, viewer: Viewer, form: Form) -> Form:
+    """The form, if it is this session's.
 
     Raises:
-        Forbidden: it does not hold this session's token.
+        Forbidden: it does not hold the session's token.
     """
-    if not hmac.compare_digest(form["csrf"].encode("utf-8", "replace"), csrf_token(house.secret, viewer.jti).encode()):
+    if not hmac.compare_digest(form["csrf"].encode("utf-8", "replace"), csrf_token(secret, viewer.jti).encode()):
         raise Forbidden("this form belongs to another session: go back, reload the page and send it again")
     return form
 

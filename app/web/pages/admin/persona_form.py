@@ -29,12 +29,13 @@ class WrongFields(Exception):
         self.wrong = wrong
 
 
-def _line(text: str, special: bool = False) -> str:
+def line_of(text: str, special: bool = False) -> str:
     """An entry on a line of its own; what would read back as something else stands in quotation marks, as JSON."""
     return json.dumps(text, ensure_ascii=False) if special or "\n" in text or text.startswith('"') else text
 
 
-def _entry(line: str) -> str:
+def entry_of(line: str) -> str:
+    """What `line_of` wrote on a line."""
     return str(strict_json.loads(line)) if QUOTED.fullmatch(line) and _is_json(line) else line
 
 
@@ -46,26 +47,27 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _fact(line: str) -> tuple[str, str | int] | None:
+def fact_of(line: str) -> tuple[str, str | int] | None:
+    """A line `key: value`; None if it is none."""
     quoted = QUOTED.match(line)
-    key, rest = (_entry(quoted[0]), line[quoted.end() :].lstrip()) if quoted else (line.partition(":")[0].strip(), "")
+    key, rest = (entry_of(quoted[0]), line[quoted.end() :].lstrip()) if quoted else (line.partition(":")[0].strip(), "")
     rest = rest if quoted else line[len(line.partition(":")[0]) :]
     if not key or not rest.startswith(":"):
         return None
     value = rest[1:].strip()
-    return key, int(value) if WHOLE.fullmatch(value) else _entry(value)
+    return key, int(value) if WHOLE.fullmatch(value) else entry_of(value)
 
 
 def fields_of(spec: PersonaSpec) -> dict[str, str]:
     """The text in each field of the form."""
     told = spec.model_dump()
     found = {name: told[name] or "" for name in (*TEXTS, *OPTIONAL)}
-    found |= {name: "\n".join(_line(entry) for entry in told[name]) for name in LISTS}
+    found |= {name: "\n".join(line_of(entry) for entry in told[name]) for name in LISTS}
     found |= {name: "" if told[name] is None else f"{told[name]:g}" for name in NUMBERS}
     facts = told["demographics"].items()
     return found | {
         "demographics": "\n".join(
-            f"{_line(key, ':' in key)}: {_line(v, bool(WHOLE.fullmatch(v))) if isinstance(v, str) else v}"
+            f"{line_of(key, ':' in key)}: {line_of(v, bool(WHOLE.fullmatch(v))) if isinstance(v, str) else v}"
             for key, v in facts
         )
     }
@@ -84,12 +86,12 @@ def spec_in(form: Form) -> PersonaSpec:
     """
     given: dict[str, object] = {name: form[name] for name in TEXTS}
     given |= {name: form[name] for name in OPTIONAL if form[name].strip()}
-    given |= {name: [_entry(line) for line in form.lines(name)] for name in LISTS}
+    given |= {name: [entry_of(line) for line in form.lines(name)] for name in LISTS}
     given |= {name: number(form[name].strip()) for name in NUMBERS if form[name].strip()}
     wrong: dict[str, str] = {}
     facts: dict[str, str | int] = {}
     for n, line in enumerate(form.lines("demographics"), 1):
-        fact = _fact(line)
+        fact = fact_of(line)
         if fact is None:
             wrong.setdefault("demographics", f"entry {n} is not of the form key: value")
         elif fact[0] in facts:
