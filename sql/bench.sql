@@ -129,3 +129,30 @@ INSERT INTO runs (venue, slot, seed, state) VALUES ('feed', 'bench', 1, 'running
 -- name: make_writing_turns  A claimed turn of each, by the writer's number.
 INSERT INTO turns (run_id, persona_id, ordinal, state, epoch, lease_until)
 SELECT r.id, p.id, p.id, 'running', 1, now() + interval '1 hour' FROM personas p, runs r ORDER BY p.id
+
+-- name: make_cast  $1 personas that only play in rooms.
+INSERT INTO personas (username, description, status)
+SELECT 'agent' || n, 'A neighbour who likes to talk about trains, bread and the weather. Answers briefly.', 'cast'
+FROM generate_series(1, $1::int) AS n RETURNING id
+
+-- name: make_history  $2 messages of the first agent in a room that has none, told at once.
+WITH made AS (
+    INSERT INTO room_messages (room_id, number, key, member, body)
+    SELECT $1::bigint, n, 'old-' || $1::bigint || '-' || n, 1, repeat('What was said before. ', 80) FROM generate_series(1, $2::int) AS n
+    RETURNING room_id, number
+),
+told AS (
+    INSERT INTO room_events (room_id, position, kind, number, member) SELECT room_id, number, 'message', number, 1 FROM made
+)
+UPDATE rooms SET messages_count = $2, events_count = $2 WHERE id = $1
+
+-- name: room_messages  What was written in these rooms up to second $2 of the epoch, in order.
+SELECT r.key AS room, m.key, m.member, extract(epoch FROM m.at)::float8 AS at
+FROM room_messages m JOIN rooms r ON r.id = m.room_id WHERE r.id = ANY ($1::bigint[]) AND extract(epoch FROM m.at) < $2::float8 ORDER BY m.room_id, m.number
+
+-- name: room_gaps  How many numbers or positions are missing in rooms.
+SELECT (SELECT coalesce(sum(n), 0) FROM (
+           SELECT max(number) - count(*) AS n FROM room_messages GROUP BY room_id
+           UNION ALL SELECT max(position) - count(*) FROM room_events GROUP BY room_id
+           UNION ALL SELECT r.messages_count - count(m.number) FROM rooms r LEFT JOIN room_messages m ON m.room_id = r.id GROUP BY r.id
+       ) gaps)::int AS gaps

@@ -126,6 +126,17 @@ async def test_events_are_told_once_to_all(temporary: Path, server_url: str) -> 
     assert found["latency"]["p50_ms"] > 0
 
 
+async def test_rooms_are_told_all_once_and_in_order(temporary: Path, server_url: str) -> None:
+    sizes = ("--rooms", "4", "--agents", "2", "--minutes", "0.15", "--stalled", "1")
+    found = bench(temporary, "rooms", *sizes, DATABASE_URL=server_url)
+    assert found["sound"]
+    assert (found["lost"], found["doubled"], found["disordered"], found["gaps"]) == (0, 0, 0, 0)
+    assert (found["unacknowledged"], found["refused"], found["closed"]) == (0, 0, 0)
+    assert found["messages"] > found["by_agents"] > 0
+    assert found["alone"]["acknowledged"]["p50_ms"] > 0
+    assert 20 < found["peak_mb"] < 400
+
+
 async def test_feed_on_a_server_of_yours(temporary: Path, server_url: str) -> None:
     sizes = ("--posts", "300", "--likes", "600", "--requests", "20")
     found = bench(temporary, "feed", *sizes, DATABASE_URL=server_url)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from app.cli.bench import listeners, reads, steps
+from app.cli.bench import rooms as chatrooms
 from app.cli.bench.plan import Over
 from app.cli.bench.show import show
 from app.cli.common import EXIT_FAILED, Json, err, settings_for, show_json
@@ -18,6 +19,7 @@ Examples:
   simfeed bench turns   what a persona's step costs: CPU, PostgreSQL, tokens, memory
   simfeed bench feed    how fast the feed is read, at the top and deep down
   simfeed bench events  how soon listeners are told what happens
+  simfeed bench rooms   many chatrooms on one process, each with a person
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
 DATABASE_URL's when that is set.""",
@@ -143,4 +145,33 @@ def events(
         listeners.show(found)
     if not found["sound"]:
         err.print("simfeed: some listeners were not told of every post exactly once", markup=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def rooms(
+    rooms: Annotated[int, typer.Option(min=1, max=500, help="Rooms, all on one process.")] = 100,
+    agents: Annotated[int, typer.Option(min=1, max=20, help="Agents of each room.")] = 4,
+    minutes: Annotated[float, typer.Option(min=0.05, max=240, help="How long all read.")] = 1,
+    stalled: Annotated[
+        int, typer.Option(min=0, max=100, help="People who then, for half as long, don't read what they are sent.")
+    ] = 5,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench rooms
+      simfeed bench rooms --minutes 10
+      simfeed bench rooms --rooms 20 --agents 8 --stalled 0 --json
+
+    Serve rooms whose agents a stub plays, sit a person in each who writes now and then, and see how soon everybody is
+    told what, whether any message is lost, doubled or out of order, and what it costs when some don't read.
+    """
+    found = chatrooms.measure(settings_for(None), chatrooms.Wanted(rooms, agents, minutes, stalled))
+    if json:
+        show_json(found)
+    else:
+        chatrooms.show(found)
+    if not found["sound"]:
+        err.print("simfeed: messages were lost, doubled or out of order", markup=False)
         raise typer.Exit(EXIT_FAILED)

@@ -2,7 +2,8 @@
 
 Raw HTTP/1.1 over keep-alive. It answers each chat-completion request with the next call of a fixed turn: look, post,
 like, comment, follow, again from the start until there were BENCH_ACTIONS of them, end. Which one that is follows from
-the request alone: from how often the assistant spoke in it. It ends when its standard input does.
+the request alone: from how often the assistant spoke in it. In a chatroom it says something. It ends when its standard
+input does.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import uvloop
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 SHOWN = re.compile(rb'\{\\"id\\":(\d+),\\"by\\":\\"[^"\\]*\\",\\"by_id\\":(\d+)')
 SEED = re.compile(rb'"seed":(\d+)')
+CHATROOM = b'"name":"say"'
 SAID = b'{"role":"assistant"'
 ACTIONS = int(os.environ.get("BENCH_ACTIONS", "5"))
 WORDS = [
@@ -41,6 +43,8 @@ def call(body: bytes, actions: int = ACTIONS) -> tuple[str, dict[str, object]]:
     step = body.count(SAID)
     found = SEED.findall(body)
     seed = int(found[-1]) if found else 0
+    if CHATROOM in body:
+        return "say", {"text": words(seed)}
     if step >= actions:
         return "end_turn", {}
     if step % 5 == 0:
