@@ -1,7 +1,8 @@
 """ASGI entry and composition root: settings, database, model, scheduler, web application."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 
 from app import logs
 from app.actions.feed import every_feed_actions
+from app.agent.turn import Mind
 from app.db import migrate
 from app.db.engine import Database
 from app.db.queries import load
@@ -16,11 +18,14 @@ from app.errors import Misconfigured
 from app.metrics import Metrics
 from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
+from app.venues.chatroom import relay as rooms
+from app.venues.chatroom.stage import Stage
 from app.venues.crew import Crew
 from app.venues.run import open_mind
 from app.web.app import build
 from app.web.deps import House
 from app.web.events import Relay
+from app.web.socket import Visits
 
 INSTANCE = load("instance")
 SKEW_SECONDS = 5.0
@@ -59,6 +64,20 @@ async def _ticking(scheduler: Scheduler, *, enabled: bool) -> AsyncIterator[None
             await scheduler.stop()
 
 
+@asynccontextmanager
+async def _working(mind: Mind, settings: Settings, told: rooms.Relay, *, enabled: bool) -> AsyncIterator[None]:
+    """Turns are played and rooms driven; both end together, so that neither waits for the other's calls."""
+    if not enabled:
+        yield
+        return
+    crew = await Crew(mind, settings).__aenter__()
+    stage = await Stage(mind, settings, told).__aenter__()
+    try:
+        yield
+    finally:
+        await asyncio.gather(stage.stop(), crew.stop())
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application: `uvicorn --factory app.main:create_app`."""
     chosen = settings or load_settings()
@@ -80,12 +99,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 async with open_mind(chosen, database, works=chosen.worker_enabled, metrics=metrics) as mind:
                     scheduler = Scheduler(mind, chosen)
                     app.state.house = House(chosen, database, mind, scheduler)
-                    crew = Crew(mind, chosen) if chosen.worker_enabled else nullcontext()
                     ticking = _ticking(scheduler, enabled=chosen.scheduler_enabled)
                     metrics.watch_pool(database.pool.get_size, database.pool.get_idle_size)
                     relaying = Relay(database, keep=chosen.events_kept, days=chosen.events_days)
-                    async with crew, ticking, relaying as relay, metrics.watching_loop():
+                    async with (
+                        rooms.Relay(database) as told,
+                        _working(mind, chosen, told, enabled=chosen.worker_enabled),
+                        ticking,
+                        relaying as relay,
+                        metrics.watching_loop(),
+                    ):
                         app.state.relay = relay
+                        app.state.rooms = told
+                        app.state.visits = Visits()
                         metrics.watch_clients(lambda: len(relay.clients))
                         yield
             finally:

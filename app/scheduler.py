@@ -1,7 +1,7 @@
 """APScheduler decides only when a cycle begins; rows decide who plays it, and the crew plays."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
@@ -15,6 +15,7 @@ from app.errors import AppError
 from app.llm.gateway import endpoint
 from app.llm.pricing import OFFLINE
 from app.settings import Settings
+from app.venues.chatroom.withdrawal import purge_due
 from app.venues.estimate import keep_estimate
 from app.venues.feed import VENUE, open_cycle
 from app.venues.run import TURNS, begin_run
@@ -26,6 +27,9 @@ INSTANCE = load("instance")
 JOB = "cycle"
 CYCLES = f"{VENUE}/%"
 LOOK_SECONDS = 5.0
+PURGE_WAIT = timedelta(minutes=1)
+"""After the start, until studies whose retention is over are purged; then once a day."""
+
 log = structlog.get_logger()
 
 
@@ -45,6 +49,12 @@ class Scheduler:
         """Begin to tick."""
         self._set(await stored_interval(self._mind, self._settings))
         self._apscheduler.start()
+        self._apscheduler.add_job(
+            self._purge,
+            IntervalTrigger(days=1, timezone=UTC),
+            next_run_time=datetime.now(UTC) + PURGE_WAIT,
+            coalesce=True,
+        )
         self._following = asyncio.create_task(self._follow_interval(), name="interval")
 
     async def stop(self) -> None:
@@ -92,6 +102,14 @@ class Scheduler:
             await self._open()
         except Exception:
             log.exception("tick failed")
+
+    async def _purge(self) -> None:
+        """The job boundary. Several replicas may do it at once: whoever comes second finds nothing left."""
+        try:
+            for study in await purge_due(self._mind.database):
+                log.info("study purged: its retention is over", study=study)
+        except Exception:
+            log.exception("purge failed")
 
     async def _open(self) -> None:
         slot = await self._slot()

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     login_delay_seconds: float = Field(
         1.0, ge=0, le=60, description="The longest wait for the answer to a wrong password; it grows from the sixth on."
     )
+    session_guesses_per_hour: int = Field(
+        60, ge=1, description="Failed tokens and receipt codes of studies in an hour from one address."
+    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Addresses, separated by commas, whose X-Forwarded-For header is believed."
     )

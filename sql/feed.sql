@@ -191,7 +191,7 @@ ORDER BY k.created_at DESC, a.id LIMIT $2
 
 -- name: search_people  Personas whose handle begins so, or whose bio holds the words.
 SELECT id, username, bio, followers_count FROM personas
-WHERE status <> 'departed' AND id <> $1
+WHERE status IN ('active', 'paused') AND id <> $1
   AND (starts_with(lower(username), lower($2)) OR bio ILIKE '%' || $3 || '%' OR profile ->> 'display_name' ILIKE '%' || $3 || '%')
 ORDER BY followers_count DESC, id LIMIT $4
 

@@ -1,7 +1,7 @@
 -- A world at a glance, for the pages.
 
 -- name: facts  How many personas, posts, comments and cycles.
-SELECT count(*) FILTER (WHERE status <> 'departed') AS personas, coalesce(sum(posts_count), 0)::bigint AS posts,
+SELECT count(*) FILTER (WHERE status IN ('active', 'paused')) AS personas, coalesce(sum(posts_count), 0)::bigint AS posts,
        coalesce(sum(comments_count), 0)::bigint AS comments,
        (SELECT count(*) FROM runs WHERE venue = 'feed') AS cycles
 FROM personas
@@ -13,7 +13,7 @@ FROM (
     FROM (SELECT author_id FROM posts WHERE NOT hidden ORDER BY id DESC LIMIT $1) newest
     GROUP BY author_id
 ) n JOIN personas a ON a.id = n.author_id
-WHERE a.status <> 'departed'
+WHERE a.status IN ('active', 'paused')
 ORDER BY n.posts DESC, a.id LIMIT $2
 
 -- name: heard  Which leanings wrote most of the newest $1 posts, at most $2.

@@ -66,13 +66,13 @@ FROM (
 WHERE k.created_at >= $2 GROUP BY 1 ORDER BY 1
 
 -- name: census  How many personas there are in each state and of each leaning.
-SELECT status, profile ->> 'leaning' AS leaning, count(*) AS personas FROM personas GROUP BY 1, 2
+SELECT status, profile ->> 'leaning' AS leaning, count(*) AS personas FROM personas WHERE status <> 'cast' GROUP BY 1, 2
 
 -- name: people_newest  Personas before id $6, newest first; $1 state ('' those here), $2 leaning, $3 words, $4 like-pattern of them.
 SELECT id, username, bio, status, posts_count, comments_count, followers_count, following_count, created_at,
        profile ->> 'display_name' AS display_name, profile ->> 'leaning' AS leaning
 FROM personas
-WHERE CASE WHEN $1 = '' THEN status <> 'departed' ELSE status = $1 END
+WHERE CASE WHEN $1 = '' THEN status IN ('active', 'paused') ELSE status = $1 END
   AND ($2 = '' OR profile ->> 'leaning' = $2)
   AND ($3 = '' OR username ILIKE $4 OR profile ->> 'display_name' ILIKE $4)
   AND ($5::text IS NULL OR true) AND id < $6
@@ -82,7 +82,7 @@ ORDER BY id DESC LIMIT $7
 SELECT id, username, bio, status, posts_count, comments_count, followers_count, following_count, created_at,
        profile ->> 'display_name' AS display_name, profile ->> 'leaning' AS leaning
 FROM personas
-WHERE CASE WHEN $1 = '' THEN status <> 'departed' ELSE status = $1 END
+WHERE CASE WHEN $1 = '' THEN status IN ('active', 'paused') ELSE status = $1 END
   AND ($2 = '' OR profile ->> 'leaning' = $2)
   AND ($3 = '' OR username ILIKE $4 OR profile ->> 'display_name' ILIKE $4)
   AND (followers_count, id) < ($5::text::int, $6)
@@ -92,7 +92,7 @@ ORDER BY followers_count DESC, id DESC LIMIT $7
 SELECT id, username, bio, status, posts_count, comments_count, followers_count, following_count, created_at,
        profile ->> 'display_name' AS display_name, profile ->> 'leaning' AS leaning
 FROM personas
-WHERE CASE WHEN $1 = '' THEN status <> 'departed' ELSE status = $1 END
+WHERE CASE WHEN $1 = '' THEN status IN ('active', 'paused') ELSE status = $1 END
   AND ($2 = '' OR profile ->> 'leaning' = $2)
   AND ($3 = '' OR username ILIKE $4 OR profile ->> 'display_name' ILIKE $4)
   AND (posts_count, id) < ($5::text::int, $6)
@@ -102,7 +102,7 @@ ORDER BY posts_count DESC, id DESC LIMIT $7
 SELECT id, username, bio, status, posts_count, comments_count, followers_count, following_count, created_at,
        profile ->> 'display_name' AS display_name, profile ->> 'leaning' AS leaning
 FROM personas
-WHERE status <> 'departed' AND ($1 = '' OR status = $1)
+WHERE status IN ('active', 'paused') AND ($1 = '' OR status = $1)
   AND ($2 = '' OR profile ->> 'leaning' = $2)
   AND ($3 = '' OR username ILIKE $4 OR profile ->> 'display_name' ILIKE $4)
   AND ($6::bigint IS NULL OR true) AND lower(username) > $5

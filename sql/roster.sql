@@ -2,7 +2,7 @@
 
 -- name: set_status  Pauses or wakes personas $1.
 WITH locked AS (
-    SELECT id FROM personas WHERE id = ANY ($1::bigint[]) AND status NOT IN ('departed', $2)
+    SELECT id FROM personas WHERE id = ANY ($1::bigint[]) AND status NOT IN ('departed', 'cast', $2)
     ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE personas p SET status = $2 FROM locked l WHERE p.id = l.id RETURNING p.id, p.username
@@ -10,12 +10,12 @@ UPDATE personas p SET status = $2 FROM locked l WHERE p.id = l.id RETURNING p.id
 -- name: depart  Personas $1 leave; what they made stays, and their open turns end. Turns are locked first, as commits do.
 WITH open_turns AS MATERIALIZED (
     SELECT t.id FROM turns t JOIN personas p ON p.id = t.persona_id
-    WHERE t.persona_id = ANY ($1::bigint[]) AND t.state IN ('queued', 'running') AND p.status <> 'departed'
+    WHERE t.persona_id = ANY ($1::bigint[]) AND t.state IN ('queued', 'running') AND p.status IN ('active', 'paused')
     ORDER BY t.id FOR NO KEY UPDATE OF t
 ),
 locked AS MATERIALIZED (
     SELECT id FROM personas
-    WHERE (SELECT count(*) FROM open_turns) >= 0 AND id = ANY ($1::bigint[]) AND status <> 'departed'
+    WHERE (SELECT count(*) FROM open_turns) >= 0 AND id = ANY ($1::bigint[]) AND status IN ('active', 'paused')
     ORDER BY id FOR NO KEY UPDATE
 ),
 ended AS (

@@ -65,4 +65,4 @@ LEFT JOIN LATERAL (
 LEFT JOIN admin a ON a.id = l.admin_id
 
 -- name: models  The models that personas name, with how many; null for none.
-SELECT model, count(*) AS personas FROM personas WHERE status <> 'departed' GROUP BY model ORDER BY 2 DESC, 1 LIMIT 50
+SELECT model, count(*) AS personas FROM personas WHERE status IN ('active', 'paused') GROUP BY model ORDER BY 2 DESC, 1 LIMIT 50

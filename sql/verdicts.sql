@@ -35,7 +35,7 @@ LEFT JOIN posts p ON p.id = e.target_id AND NOT p.hidden
      AND e.kind IN ('comment', 'like', 'unlike', 'repost', 'report')
 LEFT JOIN post_counts c ON NOT c.hidden
      AND c.post_id = CASE WHEN e.kind = 'repost' THEN coalesce(p.repost_of, p.id) ELSE p.id END
-LEFT JOIN personas o ON o.id = e.target_id AND (o.status <> 'departed' OR e.kind = 'unfollow')
+LEFT JOIN personas o ON o.id = e.target_id AND (o.status IN ('active', 'paused') OR e.kind = 'unfollow')
      AND e.kind IN ('follow', 'unfollow', 'mute')
 ORDER BY e.n
 

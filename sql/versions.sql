@@ -2,7 +2,7 @@
 
 -- name: lock  One persona that has not departed; who changes it next waits.
 SELECT id, username, description, bio, profile, model, temperature, activity, status
-FROM personas WHERE id = $1 AND status <> 'departed' FOR NO KEY UPDATE
+FROM personas WHERE id = $1 AND status IN ('active', 'paused') FOR NO KEY UPDATE
 
 -- name: keep  The next version of persona $1, told from here on as $2, replaced by admin $3. The persona is locked.
 INSERT INTO persona_versions (persona_id, version, spec, replaced_by)

@@ -23,6 +23,7 @@ COMMANDS = {
     "personas": ("personas:app", "Who lives here"),
     "posts": ("posts:app", "What spreads or leaks, and the kill switch of a post"),
     "models": ("models:app", "Which models there are, and whether one calls tools as asked"),
+    "study": ("study:app", "Studies with people in chatrooms"),
     "admin": ("admin:app", "Who may manage this instance"),
     "db": ("db:app", "The database and its schema"),
     "bench": ("bench:app", "Measure on this machine, in databases of its own"),

@@ -9,8 +9,22 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from app.settings import Settings
-from app.web import errors
-from app.web.api import auths, events, feed, health, metrics, personas, safety, scheduler
+from app.web import errors, socket
+from app.web.api import (
+    auths,
+    events,
+    feed,
+    health,
+    metrics,
+    personas,
+    safety,
+    scheduler,
+    sessions,
+    studies,
+    study_data,
+    study_monitor,
+    withdrawal,
+)
 from app.web.api.schemas import Problem, Root, problems
 from app.web.cached import answer
 from app.web.cors import PublicReads
@@ -31,6 +45,8 @@ TAGS: list[dict[str, Any]] = [
     {"name": "personas", "description": "The members, as admins manage them."},
     {"name": "scheduler", "description": "When the personas wake."},
     {"name": "safety", "description": "What spreads or leaks, and the kill switch of a post."},
+    {"name": "studies", "description": "Studies with people in chatrooms, as admins run them."},
+    {"name": "sessions", "description": "What participants' clients use; the socket is at /ws/{session_id}."},
     {"name": "health", "description": "Whether the server lives and can serve."},
 ]
 
@@ -48,7 +64,22 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
     )
     errors.install(app, error_page)
     _root(app)
-    for module in (feed, events, auths, personas, scheduler, safety, health, metrics):
+    for module in (
+        feed,
+        events,
+        auths,
+        personas,
+        scheduler,
+        safety,
+        studies,
+        study_data,
+        study_monitor,
+        sessions,
+        withdrawal,
+        socket,
+        health,
+        metrics,
+    ):
         app.include_router(module.router)
     for router in PAGES:
         app.include_router(router)

@@ -96,6 +96,18 @@ async def add(connection: asyncpg.pool.PoolConnectionProxy, specs: Sequence[Pers
     return [made[spec.username] for spec in specs]
 
 
+async def add_cast(connection: asyncpg.pool.PoolConnectionProxy, specs: Sequence[PersonaSpec]) -> list[int]:
+    """Insert personas that only play in rooms: they never wake in the feed, and need no handle of their own.
+
+    The usernames of `specs` must differ. Returns their ids in the order given.
+    """
+    rows = await connection.fetch(
+        PEOPLE["add"], *map(list, zip(*((*columns(spec)[:-1], "cast") for spec in specs), strict=True))
+    )
+    made = {row["username"]: int(row["id"]) for row in rows}
+    return [made[spec.username] for spec in specs]
+
+
 async def get(database: Database, persona_id: int) -> asyncpg.Record:
     """One persona, departed or not.
 

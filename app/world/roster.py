@@ -24,7 +24,7 @@ ORDER: dict[Sort, tuple[str, str, str]] = {
 """What a sort goes by, of which type, which way; equal ones by id."""
 
 WHO: dict[Who, str] = {
-    "here": "p.status <> 'departed'",
+    "here": "p.status IN ('active', 'paused')",
     "active": "p.status = 'active'",
     "paused": "p.status = 'paused'",
     "departed": "p.status = 'departed'",

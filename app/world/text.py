@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 POST_MAX = 500
 TITLE_MAX = 120
 COMMENT_MAX = 1_000
+CHAT_MAX = 2_000
 BIO_MAX = 500
 PERSONA_MAX = 8_000
 USERNAME_MAX = 40
@@ -89,9 +90,11 @@ Id = Annotated[StrictInt, Field(ge=1, le=INT64_MAX)]
 PostBody = Annotated[str, _strict, _within(POST_MAX), _filled]
 PostTitle = Annotated[str, _strict, _within(TITLE_MAX)]
 CommentBody = Annotated[str, _strict, _within(COMMENT_MAX), _filled]
+ChatBody = Annotated[str, _strict, _within(CHAT_MAX), _filled]
 Bio = Annotated[str, _strict, _within(BIO_MAX)]
 PersonaText = Annotated[str, _strict, _within(PERSONA_MAX), _filled]
 Username = Annotated[str, _strict, _within(USERNAME_MAX), AfterValidator(_username)]
+Quotation = Annotated[str, _strict, _within(CHAT_MAX)]
 Note = Annotated[str, _strict, _within(200)]
 Line = Annotated[str, _strict, _within(200), _filled]
 Query = Annotated[str, _strict, _within(100), _filled]

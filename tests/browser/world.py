@@ -13,11 +13,14 @@ import msgspec
 from app.auth import audit
 from app.db.engine import Database
 from app.settings import load_settings
+from app.venues.chatroom import studies
+from app.venues.chatroom.design import StudyDesign
 from app.venues.feed import open_cycle, play_cycle
-from app.world import personas
+from app.world import personas, rooms
 from app.world.personas import PersonaSpec
 from tests.browser.payloads import Spreader
 from tests.conftest import BOOTSTRAP, PASSWORD, a_mind
+from tests.taking_part import DESIGN, open_study, take_part
 
 STARTERS = Path(__file__).parents[2] / "sql" / "seed" / "personas.json"
 ROOM = {
@@ -37,6 +40,8 @@ ROOM = {
     ("providers", "detail"): 300,
     ("quarantines", "reason"): 200,
     ("reports", "reason"): 200,
+    ("room_messages", "body"): 300,
+    ("study_tokens", "label"): 110,
     ("runs", "slot"): 150,
     ("runs", "reason"): 200,
     ("turns", "reason"): 200,
@@ -93,9 +98,11 @@ async def live(url: str, *, cycles: int = 2, odd: bool = True, at_once: int = 2)
             run = await open_cycle(mind, settings, slot=f"feed/test/{n}", seed=7 + n)
             assert run is not None
             await play_cycle(mind, settings, run)
+    studied: dict[str, list[Any]] = {}
     if odd:
         await _more(database)
-    values = await _values(database)
+        studied = await _study(database)
+    values = await _values(database) | studied
     await database.close()
     return World(url, values)
 
@@ -147,6 +154,23 @@ async def _more(database: Database) -> None:
         )
         for n in range(60):
             await audit.record(connection, None, "test.done", f"entry {n}", said=f"something {n}", list=["a", n])
+
+
+async def _study(database: Database) -> dict[str, list[Any]]:
+    """A draft, and a study in which somebody has begun to write."""
+    study = await open_study(database)
+    taker = await take_part(database, study, label="seat 1")
+    await database.fetchrow(rooms.ROOMS["enter"], taker.key)
+    await rooms.say(database, taker.key, "hello")
+    tokens = await studies.make_tokens(database, study, 2, labels=["seat 2", "seat 3"], by=None)
+    draft = await studies.create(database, "draft", StudyDesign.model_validate(DESIGN), seed=7, by=None)
+    return {
+        "study_id": [study],
+        "draft_id": [draft],
+        "key": [taker.key],
+        "session_id": [taker.key],
+        "token": [one.token for one in tokens],
+    }
 
 
 async def _values(database: Database) -> dict[str, list[Any]]:
