@@ -191,7 +191,7 @@ def settings_for(url: str, **more: Any) -> Settings:
 async def serving(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the whole application, lifespan included."""
     app = create_app(settings)
-    async with LifespanManager(app) as running:
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as running:
         transport = httpx2.ASGITransport(app=running.app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://simfeed.test") as client:
             yield client

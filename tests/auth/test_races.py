@@ -130,7 +130,7 @@ async def test_h7_a_lost_race_takes_nothing(wide: Database) -> None:
 async def town(url: str, *addresses: str, **more: Any) -> AsyncIterator[list[httpx2.AsyncClient]]:
     """One server and a client at each of these addresses."""
     app = create_app(settings_for(url, **more))
-    async with LifespanManager(app) as running, AsyncExitStack() as stack:
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as running, AsyncExitStack() as stack:
         transports = [
             httpx2.ASGITransport(app=running.app, raise_app_exceptions=False, client=(ip, 1)) for ip in addresses
         ]

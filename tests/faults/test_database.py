@@ -296,7 +296,7 @@ async def world_of_url(server: OwnServer) -> AsyncIterator[str]:
 async def all_taken(url: str, size: int = 3) -> AsyncIterator[tuple[httpx2.AsyncClient, list[asyncpg.Connection]]]:
     """A client of the application, all of whose pool's connections somebody holds."""
     app = create_app(settings_for(url, database_pool_size=size))
-    async with LifespanManager(app) as running:
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as running:
         pool = app.state.house.database.pool
         held = [await pool.acquire() for _ in range(size)]
         transport = httpx2.ASGITransport(app=running.app, raise_app_exceptions=False)

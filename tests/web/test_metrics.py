@@ -91,7 +91,7 @@ async def test_this_machine_may(client: httpx2.AsyncClient, host: str) -> None:
 
 async def test_another_machine_may_not(url: str) -> None:
     app = create_app(settings_for(url))
-    async with LifespanManager(app) as running:
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as running:
         for address in ("10.0.0.7", "192.0.2.1", "::ffff:10.0.0.7", "2001:db8::1"):
             transport = httpx2.ASGITransport(app=running.app, client=(address, 5))
             async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
