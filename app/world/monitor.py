@@ -7,7 +7,6 @@ import asyncpg
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import NotFound
-from app.world.rooms import ROOMS, EndReason
 
 MONITOR = load("monitor")
 HERE_SECONDS = 25.0
@@ -63,9 +62,3 @@ async def participant(connection: asyncpg.pool.PoolConnectionProxy, study_id: in
     if row is None:
         raise NotFound(f"the study has no participant {pseudonym}")
     return row
-
-
-async def end(connection: asyncpg.pool.PoolConnectionProxy, room_id: int, reason: EndReason) -> bool:
-    """End a room in the caller's transaction. False when it was at an end."""
-    await connection.fetchval(ROOMS["lock_id"], room_id)
-    return await connection.fetchval(ROOMS["end_room"], room_id, reason) is not None

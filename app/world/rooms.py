@@ -175,7 +175,14 @@ async def locked_by_id(database: Database, room_id: int, statement: str, *argume
 
 async def end(database: Database, room_id: int, reason: EndReason) -> bool:
     """The room takes nothing more. False when it was at an end already."""
-    return await locked_by_id(database, room_id, "end_room", reason) is not None
+    async with database.connection() as connection, connection.transaction():
+        return await end_in(connection, room_id, reason)
+
+
+async def end_in(connection: asyncpg.pool.PoolConnectionProxy, room_id: int, reason: EndReason) -> bool:
+    """The same in the caller's transaction."""
+    await connection.fetchval(ROOMS["lock_id"], room_id)
+    return await connection.fetchval(ROOMS["end_room"], room_id, reason) is not None
 
 
 async def news(database: Database, known: Mapping[int, int], *, most: int = NEWS_MOST) -> list[asyncpg.Record]:

@@ -9,7 +9,7 @@ from app.auth import participants
 from app.auth.audit import record
 from app.db.engine import Database
 from app.errors import Conflict, Invalid
-from app.world import monitor
+from app.world import monitor, rooms
 from app.world.monitor import Deed
 
 MINUTES_MOST = 240
@@ -111,7 +111,7 @@ async def remove(database: Database, study_id: int, pseudonym: str, *, by: int |
     """
     async with database.connection() as connection, connection.transaction():
         person = await monitor.participant(connection, study_id, pseudonym)
-        ended = person["room_id"] is not None and await monitor.end(connection, person["room_id"], "removed")
+        ended = person["room_id"] is not None and await rooms.end_in(connection, person["room_id"], "removed")
         if not await participants.stop(connection, person["id"], "removed", "removed") and not ended:
             raise Conflict(f"the participant {pseudonym} takes no part any more")
         await record(connection, by, "participant.removed", pseudonym, id=study_id)

@@ -15,11 +15,12 @@ import asyncpg
 
 from app import streams
 from app.auth.audit import record
-from app.db.engine import Database
+from app.db.engine import Database, patiently
 from app.db.queries import load
 from app.errors import Conflict, FieldError, Invalid, NotFound
+from app.ledger.commit import DEADLOCK_WAIT, MET
 from app.venues.chatroom.design import stored
-from app.world.rooms import ROOMS
+from app.world.rooms import ROOMS, end_in
 
 ERASURE = load("erasure")
 TRIES = 5
@@ -31,7 +32,7 @@ class _MovedError(Exception):
     """A room was opened for them while we were looking."""
 
 
-MET = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, _MovedError)
+AGAIN = (*MET, _MovedError)
 """What a second try mends."""
 
 
@@ -87,7 +88,7 @@ async def withdraw(database: Database, participant_id: int, kept: str | None = N
         if now["state"] != "withdrawn":
             await connection.execute(ERASURE["withdraw"], participant_id, wish)
             for room in rooms:
-                await connection.fetchval(ROOMS["end_room"], room["id"], "withdrawn")
+                await end_in(connection, room["id"], "withdrawn")
             await _remove(connection, person, rooms, wish)
             await record(
                 connection, None, "participant.withdrawn", person["pseudonym"], study=person["study_id"], kept=wish
@@ -103,14 +104,12 @@ def _kept(value: str) -> Kept:
 
 async def _again(database: Database, work: Callable[[asyncpg.pool.PoolConnectionProxy], Coroutine[Any, Any, T]]) -> T:
     """Do `work` in a transaction, and anew when it met with another."""
-    for attempt in range(TRIES):
-        try:
-            async with database.connection() as connection, connection.transaction():
-                return await work(connection)
-        except MET:
-            if attempt == TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+
+    async def once() -> T:
+        async with database.connection() as connection, connection.transaction():
+            return await work(connection)
+
+    return await patiently(once, AGAIN, tries=TRIES, wait=DEADLOCK_WAIT)
 
 
 def whose(person: asyncpg.Record) -> tuple[int, int, int]:
@@ -207,7 +206,7 @@ async def _retire(database: Database, participant_id: int) -> None:
         if now["erased_at"] is None:
             await connection.execute(ERASURE["retire"], participant_id)
             for room in rooms:
-                await connection.fetchval(ROOMS["end_room"], room["id"], "study_closed")
+                await end_in(connection, room["id"], "study_closed")
             await _remove(connection, person, rooms, "erase")
 
     if person is not None:
