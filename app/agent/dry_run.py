@@ -208,13 +208,13 @@ async def preview(database: Database, settings: Settings, spec: PersonaSpec, per
     """The messages that a persona's next turn would begin with if it were as `spec` says."""
     row = (await feed.situations(database, [persona_id])).get(persona_id) if persona_id is not None else None
     profile = spec.model_dump_json(include=set(PROFILE), exclude_defaults=True)
-    told = {"username": spec.username, "description": spec.description, "bio": spec.bio, "profile": profile}
-    played = {**(dict(row) if row is not None else NOBODY), **told}
+    described = {"username": spec.username, "description": spec.description, "bio": spec.bio, "profile": profile}
+    played = {**(dict(row) if row is not None else NOBODY), **described}
     actions, native = _offered(played), settings.tool_mode == "native"
     situation = situation_of(played, datetime.now(UTC))
     marker = prompt.marker(0, persona_id or 0)
     opening = prompt.opening(situation, actions, marker=marker, max_actions=settings.max_actions, native=native)
-    messages = tuple(_told(message) for message in opening)
+    messages = tuple(map(told, opening))
     who = tokens(prompt.persona_text(situation))
     return Opening(
         messages,
@@ -225,7 +225,8 @@ async def preview(database: Database, settings: Settings, spec: PersonaSpec, per
     )
 
 
-def _told(message: bytes) -> Told:
+def told(message: bytes) -> Told:
+    """A message of a prompt, with about how many tokens it takes."""
     found = msgspec.json.decode(message)
     return Told(found["role"], found["content"], tokens(found["content"]) + MESSAGE_TOKENS)
 

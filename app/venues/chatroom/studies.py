@@ -194,18 +194,21 @@ async def _cast(
     connection: asyncpg.pool.PoolConnectionProxy, design: StudyDesign, seed: int, existing: Mapping[str, int]
 ) -> list[tuple[int, str]]:
     names = [member.name for member in design.cast]
-    made_up = invented(names, streams.number(seed, "cast"))
-    new = [
-        made_up[place] if member.description is None else _described(member, handle)
-        for place, (member, handle) in enumerate(zip(design.cast, handles(names), strict=True))
-        if member.name not in existing
-    ]
+    new = [spec for name, spec in zip(names, new_personas(design, seed), strict=True) if name not in existing]
     ids = iter(await personas.add_cast(connection, new) if new else [])
     return [(existing[name] if name in existing else next(ids), name) for name in names]
 
 
-def _described(member: Member, handle: str) -> PersonaSpec:
-    return PersonaSpec(username=handle, display_name=member.name, **member.model_dump(include=set(PROFILE)))
+def new_personas(design: StudyDesign, seed: int) -> list[PersonaSpec]:
+    """Each agent as a persona of its own: described in the design, or else made up by the study's seed."""
+    names = [member.name for member in design.cast]
+    made_up = invented(names, streams.number(seed, "cast"))
+    return [
+        made
+        if member.description is None
+        else PersonaSpec(username=handle, display_name=member.name, **member.model_dump(include=set(PROFILE)))
+        for member, made, handle in zip(design.cast, made_up, handles(names), strict=True)
+    ]
 
 
 async def pause(database: Database, study_id: int, *, by: int | None) -> None:

@@ -4,22 +4,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from markupsafe import Markup
 
-from app import streams
 from app.actions.chat import CHAT_ACTIONS
 from app.actions.feed import tokens
 from app.agent import prompt
-from app.agent.dry_run import MESSAGE_TOKENS, Told
-from app.agent.population.invented import handles, invented
-from app.venues.chatroom.design import Member, Question, StudyDesign
-from app.venues.chatroom.studies import PROFILE
+from app.agent.dry_run import Told, told
+from app.venues.chatroom.design import Question, StudyDesign
+from app.venues.chatroom.studies import new_personas
 from app.web.deps import House
 from app.web.pages.frame import templates
 from app.web.pages.participant import LIKERT_MOST, Asked
 from app.world import personas
-from app.world.personas import PersonaSpec
 from app.world.rooms import PERSON_NAME
 from app.world.text import CHAT_MAX
 
@@ -192,14 +188,10 @@ async def prompts_of(house: House, design: StudyDesign, seed: int) -> Prompts:
 
 async def _cast(house: House, design: StudyDesign, seed: int) -> list[tuple[str, str, str]]:
     """Name in the room, character, and where it comes from, of each agent."""
-    names = [member.name for member in design.cast]
-    made_up = invented(names, streams.number(seed, "cast"))
     found = []
-    for place, (member, handle) in enumerate(zip(design.cast, handles(names), strict=True)):
-        spec, kind = made_up[place], "made up"
-        if member.description is not None:
-            spec, kind = _described(member, handle), "described here"
-        elif member.persona is not None:
+    for member, new in zip(design.cast, new_personas(design, seed), strict=True):
+        spec, kind = new, "made up" if member.description is None else "described here"
+        if member.persona is not None:
             row = await house.database.fetchrow(personas.PEOPLE["by_username"], member.persona)
             if row is None:
                 found.append((member.name, "", f"@{member.persona} does not exist"))
@@ -208,10 +200,6 @@ async def _cast(house: House, design: StudyDesign, seed: int) -> list[tuple[str,
         profile = spec.model_dump(include=set(personas.PROFILE) - {"display_name"})
         found.append((member.name, prompt.character(member.name, spec.description, spec.bio, profile), kind))
     return found
-
-
-def _described(member: Member, handle: str) -> PersonaSpec:
-    return PersonaSpec(username=handle, display_name=member.name, **member.model_dump(include=set(PROFILE)))
 
 
 def _prompt(house: House, design: StudyDesign, brief: str, who: tuple[str, str, str]) -> AgentPrompt:
@@ -233,10 +221,5 @@ def _prompt(house: House, design: StudyDesign, brief: str, who: tuple[str, str, 
     )
     native = house.settings.tool_mode == "native"
     opening = prompt.chat_opening(scene, CHAT_ACTIONS, marker=prompt.marker(0, 0), native=native)
-    messages = tuple(_told(message) for message in opening)
+    messages = tuple(map(told, opening))
     return AgentPrompt(name, kind, character, messages, tokens(CHAT_ACTIONS.tools.decode()) if native else 0)
-
-
-def _told(message: bytes) -> Told:
-    found = msgspec.json.decode(message)
-    return Told(found["role"], found["content"], tokens(found["content"]) + MESSAGE_TOKENS)
