@@ -5,8 +5,7 @@ import io
 
 from app.analysis.graph import Colour, Moment
 from app.analysis.picture import picture
-
-FORMULA = tuple("=+-@＝＋－＠\t\r\n")
+from app.world.text import unreckoned
 
 
 def graphml(moment: Moment, colour: Colour) -> bytes:
@@ -47,10 +46,7 @@ def edges_csv(moment: Moment) -> bytes:
     writer.writerow(["source_id", "source", "source_name", "target_id", "target", "target_name", "weight"])
     for source, target, weight in moment.ties:
         a, b = people[source], people[target]
-        writer.writerow([a.id, safe(a.handle), safe(a.name), b.id, safe(b.handle), safe(b.name), weight])
+        writer.writerow(
+            [a.id, unreckoned(a.handle), unreckoned(a.name), b.id, unreckoned(b.handle), unreckoned(b.name), weight]
+        )
     return text.getvalue().encode()
-
-
-def safe(cell: str) -> str:
-    """`cell` with an apostrophe before what a spreadsheet would reckon with (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell

@@ -25,6 +25,15 @@ MARKS_MAX = 30
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
+FORMULA = tuple("=+-@＝＋－＠\t\r\n")
+"""What makes a spreadsheet reckon with a cell that begins so."""
+
+
+def unreckoned(cell: str) -> str:
+    """`cell` with an apostrophe before what a spreadsheet would reckon with (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
 def clean(value: str) -> str:
     """Return `value` in Unicode NFC, line ends as LF, without outer white space.
 

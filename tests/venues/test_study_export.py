@@ -30,7 +30,7 @@ from app.venues.chatroom import withdrawal
 from app.venues.chatroom.design import StudyDesign, arm_of
 from app.venues.chatroom.export import (
     EXPORT,
-    FORMULA,
+    GUARDED,
     ROOM_FILES,
     STUDY_FILES,
     Column,
@@ -217,7 +217,7 @@ def test_r3_the_spreadsheets_guard_can_be_taken_off(rows: list[tuple[Any, ...]])
     for guarded, row in zip(cells(text), cells(plain), strict=True):
         for column, cell, own in zip(COLUMNS, guarded, row, strict=True):
             if column.kind in ("text", "json") and cell is not None:
-                assert not cell.startswith(tuple(sign for sign in FORMULA if sign != "'"))
+                assert not cell.startswith(tuple(sign for sign in GUARDED if sign != "'"))
                 assert cell.removeprefix("'") == own
             else:
                 assert cell == own

@@ -25,6 +25,7 @@ from app.db.engine import Database
 from app.db.queries import load
 from app.errors import NotFound
 from app.venues.chatroom.design import StudyDesign, stored
+from app.world.text import FORMULA
 
 EXPORT = load("study_export")
 STUDY_FILES = ("participants", "assignments", "strata", "attrition", "answers", "tokens", "cast_members")
@@ -36,8 +37,8 @@ FORMAT = 1
 ROOMS, ROWS = 20, 200
 """Rooms that are read by one statement, and rows by one fetch."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-"""What a spreadsheet might reckon with at the beginning of a cell; the apostrophe is our own mark."""
+GUARDED = (*FORMULA, "'")
+"""What an apostrophe is put before, which is our own mark: so taking one away gives the text again."""
 
 Kind = Literal["text", "integer", "number", "boolean", "time", "json", "hex", "base64"]
 KINDS: Mapping[str, Kind] = {
@@ -137,7 +138,7 @@ def csv_cell(kind: Kind, value: Any, *, guarded: bool = False) -> str:
         return ""
     if kind in QUOTED:
         text = bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
-        if guarded and text.startswith(FORMULA):
+        if guarded and text.startswith(GUARDED):
             text = f"'{text}"
         return '"' + text.replace('"', '""') + '"'
     if isinstance(value, bool):

@@ -22,9 +22,9 @@ from app.settings import Settings
 from app.venues.chatroom.design import Member, StudyDesign, arm_of, check_answers, stored
 from app.world import personas, rooms, studies
 from app.world.personas import PersonaSpec
+from app.world.text import unreckoned
 
 PROFILE = frozenset(Member.model_fields) - {"name", "persona"}
-FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True)
@@ -320,13 +320,9 @@ def link_sheet(made: Sequence[NewToken], base: str) -> str:
     writer.writerow(("label", "token", "url", "arm"))
     for one in made:
         writer.writerow(
-            [_cell(cell) for cell in (one.label or str(one.id), one.token, link(base, one.token), one.arm or "")]
+            [unreckoned(cell) for cell in (one.label or str(one.id), one.token, link(base, one.token), one.arm or "")]
         )
     return sheet.getvalue()
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def qr_svg(address: str) -> bytes:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
+from app.world.text import unreckoned
+
 PRIVATE = "private, no-store"
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a cell for a formula."""
 
 
 def cell(value: object) -> object:
@@ -20,7 +20,7 @@ def cell(value: object) -> object:
         case datetime():
             return value.astimezone(UTC).isoformat()
         case str():
-            return "'" + value if value.startswith(FORMULA) else value
+            return unreckoned(value)
         case _:
             return value
 
