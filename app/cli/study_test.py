@@ -4,10 +4,9 @@ import asyncio
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -232,9 +231,7 @@ def measure(
             "model": wanted.model,
             "of_design_sha256": source.design.sha256().hex(),
         }
-        with tempfile.TemporaryFile() as made:
-            go(_export(url, study_id, made))
-            manifest = package.mark(made, target, facts)
+        manifest = go(_export(url, study_id, target, facts))
     found = package.compare(package.read(target), bots, design, source.seed)
     rows = {name: manifest["rows"][name] for name in ("participants", "sessions", "messages", "answers", "calls")}
     return {
@@ -362,10 +359,10 @@ async def _open_rooms(database: Database, study_id: int) -> int:
     return sum(room["state"] != "ended" for room in rooms)
 
 
-async def _export(url: str, study_id: int, file: IO[bytes]) -> None:
+async def _export(url: str, study_id: int, file: IO[bytes], facts: Mapping[str, Any]) -> dict[str, Any]:
     database = await Database.open(url, size=2)
     try:
-        await packages.export(database, study_id, file)
+        return await packages.export(database, study_id, file, facts=facts, preface=package.WARNING)
     finally:
         await database.close()
 

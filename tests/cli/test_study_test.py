@@ -245,10 +245,9 @@ async def tried(url: str, **more: Any) -> dict[str, Any]:
         for bot in bots:
             bot.character = "chatty"
         await study_test._play(url, study_id, bots, wanted)
-    made, marked = io.BytesIO(), io.BytesIO()
-    await study_test._export(url, study_id, made)
-    package.mark(made, marked, {"test": True})
-    return package.compare(package.read(marked), bots, short, source.seed)
+    made = io.BytesIO()
+    await study_test._export(url, study_id, made, {"test": True})
+    return package.compare(package.read(made), bots, short, source.seed)
 
 
 def _every_third(which: Callable[[list[Any]], list[Any]]) -> Any:

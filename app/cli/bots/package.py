@@ -15,33 +15,13 @@ from app.cli.bots.people import Bot
 from app.errors import Misconfigured
 from app.venues.chatroom.design import StudyDesign, arm_of
 
-MANIFEST, README, SUMS = "manifest.json", "README.md", "SHA256SUMS"
+SUMS = "SHA256SUMS"
 WARNING = """\
 > **This is test data.** Everybody who takes part in it is a bot of `simfeed study test`: no person wrote, answered or
 > agreed to anything in here. `manifest.json` says `"test": true`.
 
 """
 ROWS = "participants", "assignments", "sessions", "messages", "events", "members", "turns", "blocks", "calls"
-
-
-def mark(source: IO[bytes], target: IO[bytes], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a package, with `facts` at the head of its manifest and a warning at that of its README.
-
-    Returns:
-        The manifest.
-    """
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
-        files = {name: old.read(name) for name in old.namelist() if name not in (MANIFEST, SUMS)}
-        files[README] = WARNING.encode() + files[README]
-        manifest = {**facts, **json.loads(old.read(MANIFEST))}
-        for entry in manifest["files"]:
-            if entry["path"] == README:
-                entry |= {"bytes": len(files[README]), "sha256": _sha256(files[README])}
-        files[MANIFEST] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
-        sums = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(files.items()))
-        for name, data in {**files, SUMS: sums.encode()}.items():
-            new.writestr(name, data)
-    return manifest
 
 
 def _sha256(data: bytes) -> str:

@@ -16,6 +16,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import IO, Any, Literal
 
 import asyncpg
@@ -219,11 +220,21 @@ async def _again(rows: list[list[Any]]) -> AsyncIterator[list[list[Any]]]:
 # Packing
 
 
-async def export(database: Database, study_id: int, file: IO[bytes], *, spreadsheet: bool = False) -> dict[str, Any]:
+async def export(
+    database: Database,
+    study_id: int,
+    file: IO[bytes],
+    *,
+    spreadsheet: bool = False,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    preface: str = "",
+) -> dict[str, Any]:
     """Write a study's package to `file`, as it is at one moment, and return its manifest.
 
     Args:
         spreadsheet: add a copy of each table that a spreadsheet takes for no formula.
+        facts: what the manifest says first.
+        preface: what the README says first.
 
     Raises:
         NotFound: there is no such study.
@@ -251,7 +262,8 @@ async def export(database: Database, study_id: int, file: IO[bytes], *, spreadsh
                 wide, await _together(reader.rows(people)), people, await _together(reader.rows(answers)), answers
             )
             await _pack(package, wide, lambda: _again(flat), spreadsheet)
-            return _finish(package, study, design, [*tables, wide], moment, spreadsheet)
+            readme = preface + _readme(study, design, [*tables, wide], package.rows, moment["at"], spreadsheet)
+            return _finish(package, study, design, [*tables, wide], moment, facts, readme)
 
 
 async def _pack(
@@ -312,13 +324,15 @@ def _finish(
     design: StudyDesign,
     tables: Sequence[Table],
     moment: asyncpg.Record,
-    spreadsheet: bool,
+    facts: Mapping[str, Any],
+    readme: str,
 ) -> dict[str, Any]:
     package.add("design.json", json.dumps(design.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
     package.add("design.toml", toml(design))
     package.add("codebook.json", _codebook(tables, design))
-    package.add("README.md", _readme(study, design, tables, package.rows, moment["at"], spreadsheet))
+    package.add("README.md", readme)
     manifest = {
+        **facts,
         "format": FORMAT,
         "made_by": f"Sim-Feed {version('simfeed')}",
         "schema": moment["schema"],
