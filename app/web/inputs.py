@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -46,6 +47,11 @@ def sign_cursor(secret: str, scope: tuple[Any, ...], position: tuple[Any, ...]) 
     """A cursor that holds only for the same list: `scope` names its route, sort and filters."""
     payload = msgspec.json.encode(position)
     return base64.urlsafe_b64encode(_seal(secret, scope, payload) + payload).decode().rstrip("=")
+
+
+def next_cursor(secret: str, scope: tuple[Any, ...], rows: Sequence[Any], limit: int) -> str | None:
+    """The cursor behind the first `limit` of rows that go on by id; None where no more were found."""
+    return sign_cursor(secret, scope, (rows[limit - 1]["id"],)) if len(rows) > limit else None
 
 
 def read_cursor(secret: str, scope: tuple[Any, ...], cursor: str) -> list[Any]:

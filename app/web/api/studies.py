@@ -13,7 +13,7 @@ from app.venues.chatroom import studies
 from app.venues.chatroom.design import ArmName, Label, StudyDesign, StudyName
 from app.web.api.schemas import problems
 from app.web.deps import House, TheAdmin, TheHouse
-from app.web.inputs import Body, Cursor, Limit, PathId, read_cursor, sign_cursor
+from app.web.inputs import Body, Cursor, Limit, PathId, next_cursor, read_cursor
 from app.world import studies as rows
 from app.world.text import INT64_MAX
 
@@ -215,11 +215,10 @@ async def list_studies(house: TheHouse, _: TheAdmin, limit: Limit = 20, cursor: 
     scope = ("studies",)
     before = read_cursor(house.secret, scope, cursor)[0] if cursor else INT64_MAX
     found = await rows.page(house.database, before=before, limit=limit + 1)
-    more = len(found) > limit
     return StudiesFound(
         data=[StudyLine(**dict(row)) for row in found[:limit]],
-        next_cursor=sign_cursor(house.secret, scope, (found[limit - 1]["id"],)) if more else None,
-        has_more=more,
+        next_cursor=next_cursor(house.secret, scope, found, limit),
+        has_more=len(found) > limit,
     )
 
 
@@ -313,11 +312,10 @@ async def list_study_tokens(
     scope = ("study tokens", study_id)
     after = read_cursor(house.secret, scope, cursor)[0] if cursor else 0
     found = await participants.list_tokens(house.database, study_id, after=after, limit=limit + 1)
-    more = len(found) > limit
     return TokensFound(
         data=[TokenOut(**dict(row)) for row in found[:limit]],
-        next_cursor=sign_cursor(house.secret, scope, (found[limit - 1]["id"],)) if more else None,
-        has_more=more,
+        next_cursor=next_cursor(house.secret, scope, found, limit),
+        has_more=len(found) > limit,
     )
 
 

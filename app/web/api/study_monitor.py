@@ -13,7 +13,7 @@ from app.venues.chatroom.monitor import MINUTES_MOST
 from app.web.api.schemas import problems
 from app.web.api.sessions import SessionId
 from app.web.deps import TheAdmin, TheHouse
-from app.web.inputs import Body, Cursor, Limit, PathId, QueryId, read_cursor, sign_cursor
+from app.web.inputs import Body, Cursor, Limit, PathId, QueryId, next_cursor, read_cursor
 from app.world import studies
 from app.world.feed import INT32_MAX
 from app.world.text import ChatBody
@@ -119,11 +119,10 @@ async def list_study_participants(
     found = await monitor.seats(
         house.database, study_id, after=after, limit=limit + 1, stage=stage or "", state=state or ""
     )
-    more = len(found) > limit
     return Seats(
         data=[Seat(**dict(row)) for row in found[:limit]],
-        next_cursor=sign_cursor(house.secret, scope, (found[limit - 1]["id"],)) if more else None,
-        has_more=more,
+        next_cursor=next_cursor(house.secret, scope, found, limit),
+        has_more=len(found) > limit,
     )
 
 
