@@ -201,6 +201,22 @@ async def test_even_what_is_out_of_sight_is_not_said_again() -> None:
     assert near_duplicates(texts) <= 24
 
 
+def elsewhere(room: Played, subject: str) -> list[str]:
+    """What was said of other topics than that."""
+    others = [bank for topic, bank in load("chat_topics").items() if topic != subject]
+    lines = [line for bank in others for what in ("for", "against", "both") for line in bank[what]]
+    known = {sign_of(line) for line in [*lines, *(one[0] for bank in others for one in bank["asks"])]} - {""}
+    return [text for text in room.texts() if any(sign in plain(text) for sign in known)]
+
+
+async def test_a_room_keeps_to_the_subject_of_its_brief() -> None:
+    for seed in (1, 2, 3):
+        for manner in ("Be polite and constructive.", "Be curt and sarcastic."):
+            room = await Played(EIGHT[:4], f"You chat about bicycles in town. {manner}", seed).until(80)
+            assert elsewhere(room, "traffic") == []
+    assert len(elsewhere(await Played(EIGHT[:4], "", 3).until(80), "traffic")) > 20  # the control: no brief
+
+
 def signs(tone: str) -> set[str]:
     """What only a room of that tone says."""
     chat = load("chat")

@@ -205,12 +205,13 @@ class Chatter:
         return self.chance.choice(fresh or ["leisure"])
 
     def _subject(self, target: Message | None) -> str:
-        """The topic to speak of: the message's, else what the room is on, else the brief's."""
+        """The topic to speak of: the brief's, unless the person leads away; else the message's or the room's."""
         mine = self.bearing.subject or ("any" if self.bearing.about else "")
         found = heard(target.text).topics if target else ()
         if target and not found and heard(target.text).phrase:
             return "any"
-        if found and (not mine or mine in found or self.chance.random() < 0.35):
+        led = target is not None and target.by == self.room.person and self.chance.random() < 0.35
+        if found and (not mine or mine in found or led):
             return mine if mine in found else found[0]
         if mine:
             return mine

@@ -55,6 +55,9 @@ _FREE = frozenset(
 _EARLY = 12
 """Messages for which a room keeps to its subject."""
 
+_LATE = 100
+"""Messages after which a room that has a subject may come to what is near to it."""
+
 _SHORT = 7
 """Words from which on a line is noticed when it comes again."""
 
@@ -134,9 +137,13 @@ class Talk:
         return next(filter(None, (self._of(one, "asks", to, strict=True) for one in self._near(topic))), "")
 
     def _near(self, topic: str) -> list[str]:
-        """The topic first as a rule, then its neighbours, and what can be said of anything."""
+        """The topic first as a rule, then its neighbours, and what can be said of anything. From the brief's subject
+        nobody strays until the room has heard most of what there is to say of it."""
         near = [*self._bank(topic).get("near", ()), "any"]
         self.chance.shuffle(near)
+        if topic == self.bearing.subject:
+            near.remove("any")
+            return [topic, "any", *(near if self.room.last >= _LATE else ())]
         stays = self.room.last < _EARLY or self.chance.random() < 0.75
         return [topic, *near] if stays else [near[0], topic, *near[1:]]
 
