@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from app.db.engine import Database
 from app.errors import AppError, Conflict, NotFound, TooMany, Unauthorized
 from app.venues.chatroom.design import StudyDesign, arm_of
 from app.world import rooms, studies
+from tests.auth.conftest import RACERS
 
-RACERS = 32
 ARMS = {"a": {"prompt_template": "x", "weight": 2}, "b": {"prompt_template": "y"}, "c": {"prompt_template": "z"}}
 
 
@@ -53,15 +53,6 @@ def by_place(place: int) -> str:
 async def come(database: Database, token: str, stage: Stage = "chat", **more: Any) -> Entered:
     async with database.connection() as connection, connection.transaction():
         return await participants.redeem(connection, token, stage=stage, arm_of=by_place, **more)
-
-
-@pytest.fixture
-async def wide(url: str) -> AsyncIterator[Database]:
-    """As many connections as racers, all open before the start."""
-    found = await Database.open(url, size=RACERS)
-    await asyncio.gather(*(found.fetchval("SELECT pg_sleep(0.05)") for _ in range(RACERS)))
-    yield found
-    await found.close()
 
 
 async def race(run: Callable[[], Coroutine[Any, Any, object]]) -> Counter[str]:

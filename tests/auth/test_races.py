@@ -16,21 +16,12 @@ from app.auth import admins, attempts, passwords, tokens
 from app.db.engine import Database
 from app.errors import Forbidden
 from app.main import create_app
+from tests.auth.conftest import RACERS
 from tests.conftest import BOOTSTRAP, PASSWORD, run_sql, settings_for, sign_in, sign_up
 
-RACERS = 32
 INVITATION_ROUNDS = 20
 BOOTSTRAP_ROUNDS = 10
 CONTROL_ROUNDS = 10
-
-
-@pytest.fixture
-async def wide(url: str) -> AsyncIterator[Database]:
-    """As many connections as racers, all open before the start."""
-    found = await Database.open(url, size=RACERS)
-    await asyncio.gather(*(found.fetchval("SELECT pg_sleep(0.05)") for _ in range(RACERS)))
-    yield found
-    await found.close()
 
 
 @pytest.fixture

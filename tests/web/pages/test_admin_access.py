@@ -1,7 +1,6 @@
 """Admins, sessions, the password and invitations, in a browser."""
 
 import re
-from collections.abc import AsyncIterator
 from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,16 +17,6 @@ ACCESS = "/admin/access"
 
 async def enter(client: httpx2.AsyncClient, name: str = "ada", password: str = PASSWORD) -> httpx2.Response:
     return await client.post("/admin/login", data={"username": name, "password": password}, headers=BROWSER)
-
-
-@pytest.fixture
-async def browser(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client that asks for pages, signed in as the first admin."""
-    async with serving(settings_for(url)) as found:
-        await sign_up(found)
-        found.headers.update(BROWSER)
-        await enter(found)
-        yield found
 
 
 async def send(client: httpx2.AsyncClient, path: str, **fields: str) -> httpx2.Response:

@@ -1,25 +1,13 @@
 """The page of what spreads, and the kill switch of a post."""
 
 import re
-from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 
 from app.db.engine import Database
-from tests.conftest import serving, settings_for, sign_up
-from tests.web.pages.test_session import enter
 from tests.web.test_contract import populate
 from tests.web.test_page import BROWSER, HOSTILE
-
-
-@pytest.fixture
-async def browser(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(settings_for(url)) as found:
-        await sign_up(found)
-        found.headers.update(BROWSER)
-        await enter(found)
-        yield found
 
 
 async def csrf(client: httpx2.AsyncClient) -> str:

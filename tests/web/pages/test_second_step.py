@@ -3,7 +3,6 @@
 import base64
 import re
 import time
-from collections.abc import AsyncIterator
 from html import unescape
 
 import httpx2
@@ -17,15 +16,6 @@ from tests.web.test_page import BROWSER, HOSTILE
 
 LOGIN = {"username": "ada", "password": PASSWORD}
 CODE_FORM = "/admin/login/code"
-
-
-@pytest.fixture
-async def browser(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(settings_for(url)) as found:
-        await sign_up(found)
-        found.headers.update(BROWSER)
-        await enter(found)
-        yield found
 
 
 @pytest.fixture
