@@ -1,5 +1,6 @@
 """The command line: the same rooms from the terminal. What a command needs is imported when it is called."""
 
+import errno
 import signal
 import sys
 from importlib import import_module
@@ -51,7 +52,17 @@ def found(name: str) -> Any:
         room.add_typer(what, name=name)
     else:
         room.command(name)(what)
-    return typer.main.get_group(room).commands[name]
+    command = typer.main.get_group(room).commands[name]
+    _sum_up(command)
+    return command
+
+
+def _sum_up(group: Any) -> None:
+    """Let a group's list say what its commands do: the first sentence behind their examples."""
+    for command in getattr(group, "commands", {}).values():
+        _, _, told = (command.help or "").partition("\n\n")
+        command.short_help = command.short_help or " ".join(told.split()).partition(". ")[0].removesuffix(".")
+        _sum_up(command)
 
 
 def _not_imported() -> None:
@@ -109,6 +120,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        from app.cli.common import EXIT_CONFIG
+
+        if error.filename is None and error.errno != errno.ENOSPC:  # no file's fault
+            raise
+        _say(f"simfeed: {error.filename2 or error.filename or 'the disk'} can't be used: {error.strerror}")
+        sys.exit(EXIT_CONFIG)
 
 
 def _say(words: str) -> None:

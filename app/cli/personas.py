@@ -203,7 +203,7 @@ async def _untaken(connection: asyncpg.pool.PoolConnectionProxy, batch: list[Per
 
 @app.command()
 def export(
-    format: Annotated[PersonaFormat, typer.Option(help="json, jsonl or csv.")] = PersonaFormat.JSON,  # noqa: A002
+    format: Annotated[PersonaFormat, typer.Option(help="What it is written as.")] = PersonaFormat.JSON,  # noqa: A002
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it, stdout.")] = None,
     home: Home = None,
 ) -> None:

@@ -169,6 +169,8 @@ def test_doctor(url: str) -> None:
         (["trace", "0"], {}, 2, "greater than or equal to 1"),
         (["up", "--model", "gpt-4o-mini"], {}, 78, "OPENAI_API_KEY"),
         (["up", "--host", "no.such.host.invalid"], {}, 69, "listen"),
+        (["up", "--port", "1", "--home", "/dev/null/home"], {}, 78, "/dev/null/home can't be used"),
+        (["personas", "export", "-o", "/no/such/folder/people.json"], {}, 78, "people.json"),
     ],
 )
 def test_bad_input_gets_one_line(url: str, args: list[str], env: dict[str, str], code: int, words: str) -> None:

@@ -1,5 +1,6 @@
 """The list of commands is told without importing them, and says what they say."""
 
+import re
 import subprocess
 import sys
 
@@ -50,6 +51,13 @@ def test_personas_need_neither_the_web_nor_the_vendor() -> None:
 def test_the_list_is_whole() -> None:
     said = CliRunner().invoke(app, ["--help"]).output
     assert all(f"\n  {name} " in said for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if hasattr(found(name), "commands")])
+def test_a_groups_list_says_what_its_commands_do(name: str) -> None:
+    said = CliRunner().invoke(app, [name, "--help"]).output.partition("\nCommands:\n")[2]
+    assert all(f"\n  {command} " in f"\n{said}" for command in found(name).commands)
+    assert not re.search(r"^  \S+ *$|Examples:", said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize("name", COMMANDS)
