@@ -17,7 +17,9 @@ import pytest
 
 from app.llm.model import Completion, Request, encode_message, encode_result
 from app.llm.scripted import ScriptedModel
+from app.llm.scripted.anybody import hated, loved
 from app.llm.scripted.grammar import article, sentences, slots
+from app.llm.scripted.reading import Persona
 from app.llm.scripted.topics import topics
 from app.llm.scripted.voices import bank, load, starters
 from app.world.personas import PersonaSpec
@@ -278,6 +280,19 @@ def _touches(text: str, source: dict[str, Any]) -> bool:
     return source["by"] in text or bool(shared)
 
 
+@pytest.mark.parametrize(
+    ("told", "loves", "hates"),
+    [
+        ("Loves compilers, hates meetings, speaks in error messages.", ("compilers",), ("meetings",)),
+        ("A baker who loves rye bread and hates noise; is 40.", ("rye bread",), ("noise",)),
+        ("Likes: nothing.", (), ()),
+    ],
+)
+def test_what_a_stranger_loves_ends_with_the_clause(told: str, loves: tuple[str, ...], hates: tuple[str, ...]) -> None:
+    persona = Persona("x", description=told)
+    assert (loved(persona), hated(persona)) == (loves, hates)
+
+
 async def test_strangers_talk_of_what_they_love() -> None:
     people = [
         PersonaSpec(
@@ -314,6 +329,7 @@ async def test_strangers_talk_of_what_they_love() -> None:
 _PROGRAM = """
 import asyncio, json
 from app.llm.scripted import ScriptedModel
+from app.llm.scripted.anybody import hated, loved
 from tests.llm.test_scripted import PERSONAS, World
 world = asyncio.run(World(PERSONAS).live(2, 4))
 print(json.dumps([world.posts, world.comments, sorted(world.likes), sorted(world.follows)]))

@@ -12,12 +12,12 @@ from app.llm.scripted.voices import Bank, labelled, load, strings
 _LOVES = re.compile(
     r"\b(?:loves?|adores?|likes?|obsess(?:es|ed) (?:over|with|about)|passionate about|collects?|fan of|"
     r"devoted to|talks? about|interested in|expert (?:in|on)|cares? about|posts? about|dreams? of)"
-    r"\s+([^.;:!?\n]{3,80})",
+    r"\s+([^,.;:!?\n]{3,80})",
     re.I,
 )
 _HATES = re.compile(
     r"\b(?:hates?|loathes?|despises?|detests?|against|annoyed by|suspicious of|distrusts?|can(?:no|')t stand|"
-    r"complains? about|allergic to|afraid of|fears?)\s+([^.;:!?\n]{3,80})",
+    r"complains? about|allergic to|afraid of|fears?)\s+([^,.;:!?\n]{3,80})",
     re.I,
 )
 _STOP = re.compile(r"\s+(?:and|but|who|which|that|while|when|because|with|or)\s+(?:\w+s\s+)?.*$", re.I)
