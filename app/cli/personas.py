@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 BATCH = 1_000
 Who = Annotated[str, typer.Argument(help="A username or an id.")]
+Written = Literal["json", "jsonl", "csv"]
+"""Forms of our own; files of other systems are read only."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -203,7 +205,7 @@ async def _untaken(connection: asyncpg.pool.PoolConnectionProxy, batch: list[Per
 
 @app.command()
 def export(
-    format: Annotated[PersonaFormat, typer.Option(help="What it is written as.")] = PersonaFormat.JSON,  # noqa: A002
+    format: Annotated[Written, typer.Option(help="What it is written as.")] = "json",  # noqa: A002
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it, stdout.")] = None,
     home: Home = None,
 ) -> None:
@@ -219,7 +221,7 @@ def export(
         async with opened(settings_for(home)) as database:
             return [personas.spec_of(row) for row in await _all(database)]
 
-    data = write_personas(go(read()), format)
+    data = write_personas(go(read()), PersonaFormat(format))
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

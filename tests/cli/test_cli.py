@@ -162,6 +162,7 @@ def test_doctor(url: str) -> None:
         (["run"], {"DATABASE_URL": "mysql://x/y"}, 78, "DATABASE_URL"),
         (["run"], {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, 69, "database"),
         (["personas", "show", "nobody"], {}, 2, "nobody"),
+        (["personas", "export", "--format", "oasis-csv"], {}, 2, "--format"),
         (["personas", "import", "/no/such/file.json"], {}, 2, "no file"),
         (["personas", "add", "not a handle", "x"], {}, 2, "username"),
         (["personas", "add", "a", ""], {}, 2, "description"),
