@@ -6,17 +6,24 @@ import base64
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
 
+from app.agent.population.invented import invented
 from app.auth import admins
 from app.db import embedded, migrate
 from app.db.engine import Database
+from app.venues.chatroom import studies
+from app.world import rooms
 from tests.browser.conftest import Site, chromium, open_context, served
 from tests.browser.every_page import addresses, application, page_paths
 from tests.browser.looking import whose
+from tests.browser.test_taking_part import Seat, take_seat
 from tests.browser.world import become_admin, live
+from tests.llm.test_scripted_chat import asking, calls, character
+from tests.taking_part import open_study
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 CYCLES = 5
@@ -33,6 +40,34 @@ UPDATE comments c SET created_at = p.created_at + interval '2 minutes' FROM post
 UPDATE calls SET latency_ms = 2;
 """
 """A world that was played in seconds, as if over hours."""
+
+BRIEF = "You chat about bicycles in town. Be polite and constructive."
+STUDY: dict[str, Any] = {
+    "title": "How people talk about bicycles",
+    "arms": {"civil": {"prompt_template": BRIEF}},
+    "cast": [{"name": name} for name in ("Robin", "Sam", "Noor", "Toni")],
+    "consent": "external",
+    "strata": None,
+    "intake": [],
+}
+TALK = (
+    ("Robin", "background", ""),
+    ("", "", "I would cycle to work if there was a lane on the main road."),
+    ("Sam", "answer", ""),
+    ("Toni", "background", ""),
+    ("", "", "@Noor do you ride in winter, too?"),
+    ("Noor", "addressed", ""),
+    ("Robin", "background", ""),
+)
+"""Who speaks in the room of the picture, and why; what the person says."""
+
+SEED = 70
+"""Behind which the speakers have much to say, and without pictograms, for which not every machine has a font."""
+
+NOON = """() => {
+  document.querySelectorAll("[data-log] time").forEach((time, n) => { time.textContent = `12:0${n >> 1}`; });
+  document.querySelector("[data-clock]").textContent = "11:24";
+}"""
 
 STILL = """() => {
   for (const time of document.querySelectorAll("time[data-countdown]")) {
@@ -96,9 +131,15 @@ async def every_page(contexts: dict[str, BrowserContext], site: Site, folder: Pa
 
 
 async def readme(contexts: dict[str, BrowserContext], browser: Browser, site: Site, folder: Path) -> list[Path]:
-    """The pictures of the README: the feed in both themes, and the trace of a turn."""
+    """The pictures of the README: the feed in both themes, the trace of a turn, and a chatroom."""
     blank = await browser.new_page()
     made = []
+
+    async def keep(page: Page, name: str) -> None:
+        png = base64.b64encode(await page.screenshot()).decode()
+        made.append(folder / f"{name}.webp")
+        made[-1].write_bytes(base64.b64decode(await blank.evaluate(TO_WEBP, png)))
+
     trace = addresses("/admin/traces/{turn_id}", site.world)[0]
     for name, who, theme, path in (
         ("feed-light", "anybody", "light", "/"),
@@ -109,13 +150,38 @@ async def readme(contexts: dict[str, BrowserContext], browser: Browser, site: Si
         await page.set_viewport_size({"width": 1200, "height": 760})
         await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # light or dark
         await still(page, site.address + path)
-        png = base64.b64encode(await page.screenshot()).decode()
-        picture = folder / f"{name}.webp"
-        picture.write_bytes(base64.b64decode(await blank.evaluate(TO_WEBP, png)))
-        made.append(picture)
+        await keep(page, name)
         await page.close()
+    seat = await chatroom(browser, site)
+    await keep(seat.page, "room")
+    await seat.context.close()
     await blank.close()
     return made
+
+
+async def chatroom(browser: Browser, site: Site) -> Seat:
+    """A participant in a room in which four personas have begun to talk, played by the offline model."""
+    database = await Database.open(site.world.url, size=2)
+    study = await open_study(database, **STUDY)
+    (token,) = await studies.make_tokens(database, study, 1, by=None)
+    seat = await take_seat(browser, site, database, token.token, viewport={"width": 960, "height": 812})
+    names = [one["name"] for one in STUDY["cast"]]
+    told = {name: character(spec, name) for name, spec in zip(names, invented(names, 1), strict=True)}
+    heard: list[dict[str, Any]] = []
+    for number, (name, cause, words) in enumerate(TALK, 1):
+        if name:
+            members = ("participant", *names)
+            seed = SEED + number
+            request = asking(*heard, name=name, told=told[name], brief=BRIEF, members=members, cause=cause, seed=seed)
+            words = next(given["text"] for called, given in await calls(request) if called == "say")
+            await seat.agent_says(words, names.index(name) + 1)
+        else:
+            await rooms.say(database, await seat.key(), words)
+        heard.append({"n": number, "by": name or "participant", "text": words})
+        await seat.page.locator("[data-log] .msg").nth(number - 1).wait_for()
+    await seat.page.evaluate(NOON)
+    await database.close()
+    return seat
 
 
 async def busy(url: str) -> None:
