@@ -47,7 +47,8 @@ async def test_posts(client: httpx2.AsyncClient, url: str) -> None:
     assert body["status"] == "OK"
     assert [post["id"] for post in body["posts_found"]] == list(range(45, 25, -1))
     first = body["posts_found"][0]
-    assert {"id", "title", "body", "author_id", "author_username", "likes_count", "comments_count"} <= first.keys()
+    assert {"id", "title", "body", "author", "author_username", "likes_count", "comments_count"} <= first.keys()
+    assert first["author"] == first["author_id"]
     assert first["created_at"].endswith(("Z", "+00:00"))
 
 

@@ -27,12 +27,12 @@ from app.world.text import INT64_MAX
 
 router = APIRouter(tags=["feed"])
 SortBy = Annotated[feed.Sort, Query(description="Newest; liked, discussed and young; most liked; most discussed.")]
-COLUMNS = tuple(PostOut.model_fields)
+COLUMNS = {name: "author_id" if name == "author" else name for name in PostOut.model_fields}
 COMMENT_COLUMNS = tuple(CommentOut.model_fields)
 
 
 def post_out(row: feed.Row) -> dict[str, Any]:
-    return {column: row[column] for column in COLUMNS}
+    return {name: row[column] for name, column in COLUMNS.items()}
 
 
 def comment_out(row: feed.Row) -> dict[str, Any]:

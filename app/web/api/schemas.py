@@ -9,7 +9,10 @@ NOW = "2026-11-21T04:12:00Z"
 
 
 class PostOut(BaseModel):
-    """A post. `repost_of` names the post that this one shares; `body` is then the shared text."""
+    """A post. `repost_of` names the post that this one shares; `body` is then the shared text.
+
+    `author` and `author_id` are the same.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -17,6 +20,7 @@ class PostOut(BaseModel):
                 "id": 7,
                 "title": None,
                 "body": "I have formed a working group on working groups.",
+                "author": 3,
                 "author_id": 3,
                 "author_username": "max_vantage",
                 "author_display_name": "Max Vantage",
@@ -34,6 +38,7 @@ class PostOut(BaseModel):
     id: int
     title: str | None
     body: str
+    author: int
     author_id: int
     author_username: str
     author_display_name: str | None
