@@ -15,10 +15,9 @@ import pytest
 from app.auth import audit
 from app.db.engine import Database
 from tests.conftest import run_sql, serving, settings_for
-from tests.web.pages.test_admin_access import browser, send
+from tests.web.pages.test_admin_access import send
 from tests.web.test_page import BROWSER, HOSTILE
 
-__all__ = ["browser"]
 DOCS = Path(__file__).parents[3] / "docs" / "audit.md"
 LOG = "/admin/audit"
 
