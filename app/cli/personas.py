@@ -12,6 +12,7 @@ from rich.progress import track
 
 from app.agent.population import PersonaFormat, ReadResult, parse_personas, read_personas, write_personas
 from app.cli.common import Home, Json, confirm, err, go, opened, out, settings_for, show_json, table
+from app.cli.writing import whole
 from app.db.engine import Database
 from app.errors import Invalid
 from app.settings import Settings
@@ -26,6 +27,8 @@ app = typer.Typer(
     "  simfeed personas export > personas.json\n\nWho lives here.",
 )
 BATCH = 1_000
+READABLE = 0o666
+"""As the umask has it: personas are no people."""
 Who = Annotated[str, typer.Argument(help="A username or an id.")]
 Written = Literal["json", "jsonl", "csv"]
 """Forms of our own; files of other systems are read only."""
@@ -226,9 +229,8 @@ def export(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    draft = output.with_name(f".{output.name}.part")
-    draft.write_bytes(data)
-    draft.replace(output)
+    with whole(output, READABLE, folders=False) as file:
+        file.write(data)
 
 
 @app.command()

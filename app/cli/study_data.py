@@ -1,55 +1,20 @@
 """What a study has brought, and what becomes of it: `simfeed study export|log|purge`."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from app.auth.audit import record
 from app.cli.common import Home, Json, confirm, err, go, opened, out, settings_for, show_json
+from app.cli.writing import is_special, whole
 from app.db.engine import Database
-from app.errors import Conflict, Invalid, Misconfigured, NotFound
+from app.errors import Invalid, NotFound
 from app.venues.chatroom import export as packages
 from app.venues.chatroom import log as logs
 from app.venues.chatroom import studies, withdrawal
 
 Which = Annotated[str, typer.Argument(metavar="NAME", help="A study's name or number.")]
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there under its name only once it is whole; for its owner alone, as it tells of people.
-
-    What a crash leaves behind is `.NAME.part` beside it, which the next try writes over.
-
-    Raises:
-        Misconfigured: it can't be written.
-        Conflict: somebody else is writing it.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Misconfigured(f"{path} can't be written: {error.strerror}") from None
-    with os.fdopen(number, "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Conflict(f"{path} is being written by another process") from None
-        try:
-            file.truncate(0)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
 
 
 async def _audit(database: Database, action: str, about: str, **detail: object) -> None:
@@ -73,7 +38,7 @@ def export(
 
     All that a study has brought, in one snapshot: tables as CSV and JSON Lines, codebook, design, checksums.
     """
-    if to.exists():
+    if to.exists() and not is_special(to):
         raise Invalid(f"{to} is there already: choose another file")
 
     async def work() -> dict[str, Any]:
@@ -89,7 +54,7 @@ def export(
         show_json(manifest)
         return
     for name, rows in manifest["rows"].items():
-        out.print(f"{rows:>10}  {name}", markup=False, highlight=False)
+        (err if is_special(to) else out).print(f"{rows:>10}  {name}", markup=False, highlight=False)
     err.print(f"{to} holds {manifest['study']['name']} as it was at {manifest['snapshot_at']}", markup=False)
 
 

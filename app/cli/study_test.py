@@ -20,7 +20,7 @@ from app.cli.bench.report import number
 from app.cli.bots import package
 from app.cli.bots.people import CHARACTERS, STAGES, Bot, Study
 from app.cli.common import EXIT_FAILED, Home, Json, confirm, err, go, opened, out, settings_for, show_json, table
-from app.cli.study_data import whole
+from app.cli.writing import is_special, whole
 from app.db import embedded, migrate
 from app.db.engine import Database
 from app.errors import Invalid, NotFound, Unavailable
@@ -114,6 +114,8 @@ def study_test(
     source = _source(settings, study, file, toml, random_seed := secrets.randbits(31) if seed is None else seed)
     wanted = Wanted(participants, minutes, random_seed, model)
     to = to or Path(f"{_file_name(source.name)}-test.zip")
+    if is_special(to):
+        raise Invalid(f"{to} is no file, and the package is read again: choose another by --out")
     if to.exists() and not force:
         raise Invalid(f"{to} is there already: choose another file by --out, or write over it by --force")
     world = Path(f"{_file_name(source.name)}-test-world") if keep else None

@@ -151,6 +151,22 @@ def test_doctor(url: str) -> None:
     assert any(not check["ok"] and check["mend"] for check in json.loads(lost.stdout))
 
 
+def test_a_pipe_is_written_to_and_not_replaced(seeded: str, tmp_path: Path) -> None:
+    direct = simfeed(seeded, "personas", "export").stdout
+    assert simfeed(seeded, "personas", "export", "-o", "/dev/stdout").stdout == direct
+    pipe, linked = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    linked.symlink_to(tmp_path / "file")
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    assert simfeed(seeded, "personas", "export", "-o", str(pipe)).returncode == 0
+    assert reader.communicate(timeout=30)[0] == direct
+    assert pipe.is_fifo()
+    assert simfeed(seeded, "personas", "export", "-o", str(linked)).returncode == 0
+    assert linked.is_symlink()
+    assert (tmp_path / "file").read_text() == direct
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "link", "file"}
+
+
 @pytest.mark.parametrize(
     ("args", "env", "code", "words"),
     [
@@ -172,6 +188,7 @@ def test_doctor(url: str) -> None:
         (["up", "--host", "no.such.host.invalid"], {}, 69, "listen"),
         (["up", "--port", "1", "--home", "/dev/null/home"], {}, 78, "/dev/null/home can't be used"),
         (["personas", "export", "-o", "/no/such/folder/people.json"], {}, 78, "people.json"),
+        (["personas", "export", "-o", "/dev/full"], {}, 78, "/dev/full can't be written: No space left on device"),
     ],
 )
 def test_bad_input_gets_one_line(url: str, args: list[str], env: dict[str, str], code: int, words: str) -> None:

@@ -1,7 +1,9 @@
 """`simfeed study export|log|purge` on a real database."""
 
 import json
+import os
 import stat
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -9,6 +11,14 @@ from app.db.engine import Database
 from tests.cli.test_cli import data, simfeed
 from tests.taking_part import CANARY, open_study, take_part
 from tests.venues.test_study_export import Package, check
+
+
+def piped(url: str, pipe: Path) -> bytes:
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        done = simfeed(url, "study", "export", "bicycles", "--out", str(pipe))
+        assert (done.returncode, done.stdout, pipe.is_fifo()) == (0, "", True), done.stderr
+        return reader.communicate()[0]
 
 
 async def test_export_log_and_purge(database: Database, url: str, tmp_path: Path) -> None:
@@ -23,6 +33,9 @@ async def test_export_log_and_purge(database: Database, url: str, tmp_path: Path
     check(Package(file.read_bytes()))
     again = simfeed(url, "study", "export", "bicycles", "--out", str(file))
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    full = simfeed(url, "study", "export", "bicycles", "--out", "/dev/full")
+    assert (full.returncode, "/dev/full can't be written: No space left" in full.stderr) == (78, True), full.stderr
+    check(Package(piped(url, tmp_path / "pipe")))
     nothing = simfeed(url, "study", "export", "nobody", "--out", str(tmp_path / "x.zip"))
     assert nothing.returncode == 2
     assert not (tmp_path / "x.zip").exists()

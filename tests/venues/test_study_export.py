@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from app.cli.study_data import whole
+from app.cli.writing import whole
 from app.db.engine import Database
 from app.errors import Conflict, Misconfigured, NotFound
 from app.venues.chatroom import withdrawal
@@ -444,7 +444,7 @@ def test_r4_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from app.cli.study_data import whole
+from app.cli.writing import whole
 with whole(Path(sys.argv[1])) as file:
     file.write(b"half of the first try, which is longer")
     file.flush()
