@@ -1,5 +1,6 @@
 """`simfeed up`: everything, from an empty folder to a living feed."""
 
+import errno
 import os
 import secrets
 import socket
@@ -144,16 +145,27 @@ def _greet(settings: Settings, address: str, *, fresh: bool) -> None:
     )
 
 
+def _no_address(host: str) -> Unavailable:
+    return Unavailable(
+        f"can't listen on {host}: it is no address of this machine. --host 127.0.0.1 is for this machine alone, "
+        "--host 0.0.0.0 for all its addresses"
+    )
+
+
 def _check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except (socket.gaierror, UnicodeError):
+            raise _no_address(host) from None
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _no_address(host) from None
+            guess = ": is Sim-Feed running already?" if error.errno == errno.EADDRINUSE else "."
             raise Unavailable(
-                f"can't listen on {host}:{port} ({error.strerror}): is Sim-Feed running already? "
-                "Another port: bin/up --port 8001"
+                f"can't listen on {host}:{port} ({error.strerror}){guess} Another port: bin/up --port 8001"
             ) from None
     if host not in LOOPBACK:
         err.print(f"listening on {host}: everybody who reaches this machine can read the feed", markup=False)

@@ -186,6 +186,8 @@ def test_a_pipe_is_written_to_and_not_replaced(seeded: str, tmp_path: Path) -> N
         (["trace", "0"], {}, 2, "greater than or equal to 1"),
         (["up", "--model", "gpt-4o-mini"], {}, 78, "OPENAI_API_KEY"),
         (["up", "--host", "no.such.host.invalid"], {}, 69, "listen"),
+        (["up", "--host", "300.1.2.3"], {}, 69, "300.1.2.3: it is no address of this machine"),
+        (["up", "--host", "192.0.2.1"], {}, 69, "192.0.2.1: it is no address of this machine"),
         (["up", "--port", "1", "--home", "/dev/null/home"], {}, 78, "/dev/null/home can't be used"),
         (["personas", "export", "-o", "/no/such/folder/people.json"], {}, 78, "people.json"),
         (["personas", "export", "-o", "/dev/full"], {}, 78, "/dev/full can't be written: No space left on device"),
