@@ -99,7 +99,7 @@ async def test_tokens_are_told_once(client: httpx2.AsyncClient, admin: Headers) 
 
 async def test_lists_are_paged_by_cursors(client: httpx2.AsyncClient, admin: Headers) -> None:
     for n in range(5):
-        made = await make(client, admin, f"study {n}")
+        made = await make(client, admin, f"study-{n}")
     await client.post(f"/studies/{made['id']}/tokens", json={"count": 5}, headers=admin)
     for path, key in (("/studies", "name"), (f"/studies/{made['id']}/tokens", "id")):
         seen, cursor, pages = [], "", 0
@@ -180,8 +180,10 @@ async def test_a_seed_makes_the_assignment_repeatable(url: str) -> None:
         for name in ("one", "two"):
             answer = await client.post("/studies", json={"name": name, "design": DESIGN, "seed": 5}, headers=admin)
             assert answer.json()["seed"] == 5
-        drawn = [await make(client, admin, f"drawn {n}") for n in range(3)]
+        drawn = [await make(client, admin, f"drawn_{n}") for n in range(3)]
         assert len({one["seed"] for one in drawn}) == 3
+        for name in ("../x y", "x y", "", "-x", "x.", "a" * 61):
+            assert_problem(await client.post("/studies", json={"name": name, "design": DESIGN}, headers=admin), 422)
         for seed in (-1, 2**63, 1.5, "5", True):
             wish = {"name": "x", "design": DESIGN, "seed": seed}
             assert_problem(await client.post("/studies", json=wish, headers=admin), 422)

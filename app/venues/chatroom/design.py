@@ -100,7 +100,15 @@ def _origin(value: str) -> str:
     return value.lower()
 
 
-StudyName = Annotated[str, _bounded(60, least=1)]
+StudyName = Annotated[
+    str,
+    _bounded(60, least=1),
+    _matching(
+        r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?",
+        "1 to 60 letters A-Z, digits, '_', '-' or '.', and begin and end with a letter or digit",
+    ),
+]
+"""It stands in addresses, in file names and on command lines; what people read is the title."""
 Title = Annotated[str, _bounded(120, least=1)]
 ArmName = Annotated[str, _bounded(60, least=1)]
 MemberName = Annotated[str, _bounded(40, least=1)]

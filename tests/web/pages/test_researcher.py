@@ -342,9 +342,11 @@ async def test_a_file_fills_the_form_and_wrong_keys_are_named(desk: httpx2.Async
     assert page.status_code == 200
     given = filled(page)
     assert given["cast-0-demographics"].startswith("age: 52")
-    made = await desk.post(HERE + "/new", data={**given, "name": "from a file", "do": "save"})
+    refused = await desk.post(HERE + "/new", data={**given, "name": "../a file", "do": "save"})
+    assert (refused.status_code, "must be 1 to 60 letters A-Z" in refused.text) == (422, True)
+    made = await desk.post(HERE + "/new", data={**given, "name": "from-a.file_1", "do": "save"})
     assert made.status_code == 303, wrong(made)
-    study = await studies.find(database, "from a file")
+    study = await studies.find(database, "from-a.file_1")
     assert (await studies.show(database, study["id"])).design == design
     for text, told in (
         ('title = "x"\narms = 3\nfoo = 1', ["arms", "foo", "is an unknown key"]),
