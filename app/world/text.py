@@ -34,6 +34,16 @@ def unreckoned(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
+def quoted(cell: str) -> str:
+    """`unreckoned`, and so that `reckoned` gives the cell back: a cell that looks guarded is guarded once more."""
+    return f"'{cell}" if cell.lstrip("'").startswith(FORMULA) else cell
+
+
+def reckoned(cell: str) -> str:
+    """The text that `quoted` guarded."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
+
+
 def clean(value: str) -> str:
     """Return `value` in Unicode NFC, line ends as LF, without outer white space.
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.agent.population import PersonaFormat, parse_personas, read_personas, write_personas
+from app.agent.population import (
+    PersonaFormat,
+    parse_personas,
+    read_agents,
+    read_personas,
+    write_oasis_csv,
+    write_oasis_json,
+    write_personas,
+    write_tinytroupe,
+)
 from app.agent.population.files import BYTES_MAX
 from app.agent.population.foreign import slug
+from app.agent.population.oasis import MAPPED, is_left_out
+from app.agent.population.tables import whole_number
 from app.errors import Invalid
 from app.world.personas import PersonaSpec
 
@@ -257,9 +269,175 @@ def test_the_written_csv_is_rfc_4180() -> None:
     assert row.startswith(b'a,"say ""hi"",\nbye",,,,x;y,')
 
 
-def test_other_systems_formats_are_not_written() -> None:
+def test_the_engines_list_is_not_written() -> None:
     with pytest.raises(ValueError, match="json, jsonl or csv"):
-        write_personas([], PersonaFormat.TINYTROUPE)
+        write_personas([], PersonaFormat.ENGINE)
+
+
+HELD = {
+    PersonaFormat.TINYTROUPE: {
+        *("username", "description", "bio", "display_name", "role", "traits", "goals", "style", "interests", "leaning"),
+        "demographics",
+    },
+    PersonaFormat.OASIS_CSV: {
+        *("username", "description", "bio", "display_name", "role", "interests", "model", "temperature", "activity"),
+        "demographics",
+    },
+}
+HELD[PersonaFormat.OASIS_JSON] = HELD[PersonaFormat.OASIS_CSV]
+
+
+def abroad(written: list[PersonaSpec], format: PersonaFormat) -> tuple[bytes, list[str]]:  # noqa: A002
+    if format is PersonaFormat.TINYTROUPE:
+        files, notes = write_tinytroupe(written)
+        assert list(files) == [f"{one.username}.agent.json" for one in written]
+        return b"[" + b",".join(files.values()) + b"]", notes
+    return (write_oasis_csv if format is PersonaFormat.OASIS_CSV else write_oasis_json)(written)
+
+
+def differing(one: PersonaSpec, other: PersonaSpec) -> set[str]:
+    return {name for name in PersonaSpec.model_fields if getattr(one, name) != getattr(other, name)}
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        personas.filter(bool),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda persona: str(persona and persona.username).lower(),
+    ),
+    st.sampled_from(list(HELD)),
+)
+def test_what_is_written_for_others_reads_back_or_is_told(written: list[PersonaSpec], format: PersonaFormat) -> None:  # noqa: A002
+    data, notes = abroad(written, format)
+    result = parse_personas(data, "-", format)
+    assert result.problems == []
+    lost = set().union(*(differing(one, back) for one, back in zip(written, result.personas, strict=True)))
+    assert lost == {note.partition(":")[0] for note in notes if "held by" in note}
+    held = HELD[format]
+    # A name is no display name where it says the username, and agents of TinyTroupe can't share one.
+    names = [one.display_name for one in written if one.display_name]
+    if len({*names, *(one.username for one in written)}) < len(names) + len(written):
+        held = held - {"display_name"}
+    if any(not _kept(name, value, format) for one in written for name, value in one.demographics.items()):
+        held = held - {"demographics"}
+    assert not lost & held
+
+
+def _kept(name: str, value: str | int, format: PersonaFormat) -> bool:  # noqa: A002
+    """Whether the form keeps this fact: no empty text, no name of OASIS' own, in a table no figures as text."""
+    is_table = format is PersonaFormat.OASIS_CSV
+    mine = format is not PersonaFormat.TINYTROUPE and (name in MAPPED or is_left_out(name))
+    return value != "" and not mine and not (is_table and whole_number(str(value)) != value)
+
+
+FULL = PersonaSpec(
+    username="Zoe.O",
+    description="You keep bees.\nYou count them.",
+    bio="@home with bees",
+    display_name="Zoë Ørnby",
+    role="Beekeeper",
+    traits=["patient", "=exact"],
+    goals=["A wood."],
+    style="Dry.",
+    interests=["Moss, wet", "Rain"],
+    leaning="green",
+    demographics={"age": 33, "country": "Denmark", "name": "none of yours", "=x": -1},
+    model="m-1",
+    temperature=0.5,
+    activity=0.25,
+    status="paused",
+)
+
+
+def test_a_tinytroupe_agent_has_what_its_loader_and_prompts_ask_for() -> None:
+    files, notes = write_tinytroupe([FULL, PersonaSpec(username="bo", description="d", display_name="Zoë Ørnby")])
+    full, bare = (json.loads(data) for data in files.values())
+    assert full == {
+        "type": "TinyPerson",
+        "persona": {
+            "name": "Zoë Ørnby",
+            "username": "Zoe.O",
+            "age": 33,
+            "nationality": None,
+            "occupation": {"title": "Beekeeper"},
+            "description": "You keep bees.\nYou count them.",
+            "bio": "@home with bees",
+            "style": "Dry.",
+            "personality": {"traits": ["patient", "=exact"]},
+            "preferences": {"interests": ["Moss, wet", "Rain"]},
+            "long_term_goals": ["A wood."],
+            "political_affiliation": "green",
+            "demographics": {"name": "none of yours"},
+            "country": "Denmark",
+            "=x": -1,
+        },
+    }
+    assert bare["persona"].keys() == {"name", "username", "age", "nationality", "occupation", "description"}
+    assert bare["persona"]["name"] == "bo"
+    assert notes == [
+        "display_name: not, or not wholly, held by tinytroupe (1 persona)",
+        "model: not, or not wholly, held by tinytroupe (1 persona)",
+        "temperature: not, or not wholly, held by tinytroupe (1 persona)",
+        "activity: not, or not wholly, held by tinytroupe (1 persona)",
+        "status: not, or not wholly, held by tinytroupe (1 persona)",
+        "age: written as null, as nothing tells it (1 persona)",
+        "nationality: written as null, as nothing tells it (2 personas)",
+        "occupation: written as null, as nothing tells it (1 persona)",
+    ]
+
+
+def test_a_tinytroupe_person_with_words_of_our_export_is_read_by_them() -> None:
+    record = tiny(username=3, description=" Own words. ", occupation={"title": "w " * 150, "organization": "Aarhus"})
+    (kim,) = parse_personas(json.dumps(record | {"x": 1}).encode(), "kim.agent.json").personas
+    assert kim.description.splitlines() == ["Own words.", f"Occupation: {('w ' * 150).strip()}", "Organization: Aarhus"]
+    assert (kim.username, kim.display_name, kim.demographics) == ("kim", "Kim", {"username": 3})
+
+
+def test_a_folder_and_a_zip_file_of_agents_are_read_whole(tmp_path: Path) -> None:
+    files, _ = write_tinytroupe([FULL, PersonaSpec(username="bo", description="d")])
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as packed:
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+            packed.writestr(f"agents/{name}", content)
+        packed.writestr("readme.txt", "x")
+    for place in (tmp_path, tmp_path / "all.zip"):
+        found = read_agents(place)
+        assert found.problems == []
+        assert [one.username for one in found.personas] == ["Zoe.O", "bo"]
+    (tmp_path / "copy.agent.json").write_bytes(files["bo.agent.json"])
+    (tmp_path / "wrong.agent.json").write_text('{"type": "TinyPerson", "persona": {"name": 3}}')
+    assert [str(problem) for problem in read_agents(tmp_path).problems] == [
+        'copy.agent.json, record 1, field username: "bo" is already the username of bo.agent.json',
+        "wrong.agent.json, record 1, field name: is missing; a TinyTroupe person needs a name, a text",
+    ]
+
+
+def test_refuses_a_place_without_agents(tmp_path: Path) -> None:
+    (tmp_path / "no.zip").write_text("no zip file")
+    with pytest.raises(Invalid, match=r"holds no \*\.agent\.json"):
+        read_agents(tmp_path)
+    with pytest.raises(Invalid, match="is no zip file"):
+        read_agents(tmp_path / "no.zip")
+
+
+def test_oasis_profiles_have_what_its_loaders_ask_for() -> None:
+    table, notes = write_oasis_csv([FULL])
+    (row,) = csv.DictReader(io.StringIO(table.decode(), newline=""))
+    assert (row["username"], row["name"], row["user_char"]) == ("Zoe.O", "Zoë Ørnby", FULL.description)
+    assert (row["following_agentid_list"], row["previous_tweets"]) == ("[]", "[]")
+    assert (row["description"], row["'=x"]) == ("'@home with bees", "'-1")
+    told = {"traits", "goals", "style", "leaning", "demographics", "status"}
+    assert {note.partition(":")[0] for note in notes} == told
+    profiles, notes = write_oasis_json([FULL])
+    (profile,) = json.loads(profiles)
+    assert profile["interested_topics"] == ["Moss, wet", "Rain"]
+    names = ("realname", "username", "bio", "persona", "age", "gender", "mbti", "country", "profession")
+    assert [profile[name] for name in names] == [
+        *("Zoë Ørnby", "Zoe.O", "@home with bees", FULL.description, 33, None, None, "Denmark", "Beekeeper"),
+    ]
+    assert {note.partition(":")[0] for note in notes} == told | {"gender", "mbti"}
 
 
 # Other systems' formats

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from app.agent.population.foreign import Draft, is_blank, is_line, labelled, plain_list, slug
+from app.agent.population.foreign import Draft, is_blank, is_line, labelled, plain_list, slug, tidy
 from app.agent.population.results import UnusableError
+from app.world.text import BIO_MAX
 
 _STATE = {
     "mental_faculties",
@@ -13,13 +14,15 @@ _STATE = {
     "mental_state",
     "actions_buffer",
 }
-_FACTS = ("age", "gender", "nationality", "residence", "country_of_residence", "education")
+FACTS = ("age", "gender", "nationality", "residence", "country_of_residence", "education")
 _TOLD = ("beliefs", "skills", "behaviors", "routines", "health", "relationships", "other_facts")
 _MAPPED = (
     *("name", "occupation", "occupation_description", "style", "long_term_goals", "political_affiliation"),
     *("personality", "personality_traits", "preferences", "professional_interests", "personal_interests"),
 )
-_KNOWN = {*_FACTS, *_TOLD, *_MAPPED, "type", "json_serializable_class_name"}
+_OWN = ("username", "description", "bio", "demographics")
+"""What TinyTroupe has no word for; our own export writes it all the same, for a person may hold anything."""
+KNOWN = {*FACTS, *_TOLD, *_MAPPED, *_OWN, "type", "json_serializable_class_name"}
 MARKS = {"personality", "occupation", "long_term_goals", "personality_traits", "occupation_description", "nationality"}
 
 
@@ -35,8 +38,14 @@ def from_tinytroupe(record: dict[str, Any]) -> Draft:
     name = persona.get("name")
     if not isinstance(name, str) or not name.strip():
         raise UnusableError("is missing; a TinyTroupe person needs a name, a text", "name")
-    draft = Draft(handle=slug(name).lower(), losses=[f"{key}: not imported" for key in state])
-    _introduce(draft, name.strip(), persona.get("occupation"))
+    handle = persona.get("username")
+    handle = handle if isinstance(handle, str) and handle.strip() else None
+    draft = Draft(handle=handle or slug(name).lower(), losses=[f"{key}: not imported" for key in state])
+    _describe(draft, name.strip(), persona)
+    if handle is None:
+        draft.fact("username", persona.get("username"))
+    if name.strip() != handle:
+        draft.line("display_name", name.strip(), "Full name")
     _map(draft, persona)
     return draft
 
@@ -52,19 +61,26 @@ def _unwrapped(record: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {key: value for key, value in record.items() if key not in _STATE}, state
 
 
-def _introduce(draft: Draft, name: str, occupation: Any) -> None:
-    post = _occupation(occupation)
+def _describe(draft: Draft, name: str, persona: dict[str, Any]) -> None:
+    """Begin the description: with the person's own, or with who it is."""
+    own, post = persona.get("description"), _occupation(persona.get("occupation"))
     title, place = post.get("title"), post.get("organization")
-    named = isinstance(place, str) and place.strip() and isinstance(title, str)
-    draft.parts.append(f"You are {name}, {title}{f' at {place}' if named else ''}." if title else f"You are {name}.")
-    draft.line("display_name", name, "Full name")
-    if isinstance(title, str) and is_line(title):
-        draft.fields["role"] = title
-    told = {key: value for key, value in post.items() if key not in ("title", "organization")}
-    if not named:
+    if isinstance(own, str) and own.strip():
+        draft.parts.append(tidy(own))
+        draft.line("role", title, "Occupation")
         draft.tell("Organization", place)
-    for key, value in told.items():
-        draft.tell("Occupation" if key == "description" else f"Occupation, {key.replace('_', ' ')}", value)
+    else:
+        named = isinstance(place, str) and place.strip() and isinstance(title, str)
+        introduced = f"You are {name}, {title}{f' at {place}' if named else ''}." if title else f"You are {name}."
+        draft.parts.append(introduced)
+        if isinstance(title, str) and is_line(title):
+            draft.fields["role"] = title
+        if not named:
+            draft.tell("Organization", place)
+        draft.tell("Description", own)
+    for key, value in post.items():
+        if key not in ("title", "organization"):
+            draft.tell("Occupation" if key == "description" else f"Occupation, {key.replace('_', ' ')}", value)
 
 
 def _occupation(value: Any) -> dict[str, Any]:
@@ -81,11 +97,22 @@ def _map(draft: Draft, persona: dict[str, Any]) -> None:
     draft.lines("goals", persona.get("long_term_goals"), "Long-term goals")
     _preferences(draft, persona)
     draft.line("leaning", persona.get("political_affiliation"), "Political affiliation")
-    for name in _FACTS:
+    _publish(draft, persona.get("bio"))
+    facts = persona.get("demographics")
+    for name, value in (facts if isinstance(facts, dict) else {"demographics": facts}).items():
+        draft.fact(name, value)
+    for name in FACTS:
         draft.fact(name, persona.get(name))
     for name in _TOLD:
         draft.tell(labelled(name), persona.get(name))
-    draft.rest(persona, _KNOWN)
+    draft.rest(persona, KNOWN)
+
+
+def _publish(draft: Draft, bio: Any) -> None:
+    if isinstance(bio, str) and len(tidy(bio)) <= BIO_MAX:
+        draft.fields["bio"] = tidy(bio)
+    else:
+        draft.tell("Bio", bio)
 
 
 def _personality(draft: Draft, personality: Any, older: Any) -> None:
