@@ -1,6 +1,7 @@
 """`simfeed personas`: who lives here."""
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,17 @@ import typer
 from pydantic import ValidationError
 from rich.progress import track
 
-from app.agent.population import PersonaFormat, ReadResult, parse_personas, read_personas, write_personas
+from app.agent.population import (
+    PersonaFormat,
+    ReadResult,
+    parse_personas,
+    read_agents,
+    read_personas,
+    write_oasis_csv,
+    write_oasis_json,
+    write_personas,
+    write_tinytroupe,
+)
 from app.cli.common import Home, Json, confirm, err, go, opened, out, settings_for, show_json, table
 from app.cli.writing import whole
 from app.db.engine import Database
@@ -30,8 +41,8 @@ BATCH = 1_000
 READABLE = 0o666
 """As the umask has it: personas are no people."""
 Who = Annotated[str, typer.Argument(help="A username or an id.")]
-Written = Literal["json", "jsonl", "csv"]
-"""Forms of our own; files of other systems are read only."""
+Written = Literal["json", "jsonl", "csv", "tinytroupe", "oasis-csv", "oasis-json"]
+"""What `import` reads, but for the simulation engine's lists."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -140,7 +151,11 @@ def add(
 @app.command("import")
 def import_(
     file: Annotated[
-        str, typer.Argument(help="JSON, JSONL, CSV, TinyTroupe *.agent.json, OASIS CSV or JSON; - is stdin.")
+        str,
+        typer.Argument(
+            help="JSON, JSONL, CSV, TinyTroupe *.agent.json (or a folder or zip file of them), OASIS CSV or JSON; "
+            "- is stdin."
+        ),
     ],
     format: Annotated[PersonaFormat | None, typer.Option(help="When the name does not tell.")] = None,  # noqa: A002
     skip_invalid: Annotated[
@@ -183,6 +198,8 @@ def _read(file: str, format: PersonaFormat | None) -> ReadResult:  # noqa: A002
     if file == "-":
         return parse_personas(sys.stdin.buffer.read(), "standard input", format)
     path = Path(file)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
+        return read_agents(path)
     if not path.is_file():
         raise Invalid(f"there is no file {file}")
     return read_personas(path, format=format)
@@ -208,23 +225,63 @@ async def _untaken(connection: asyncpg.pool.PoolConnectionProxy, batch: list[Per
 
 @app.command()
 def export(
+    who: Annotated[list[str] | None, typer.Argument(help="Usernames or ids; without any, all.")] = None,
     format: Annotated[Written, typer.Option(help="What it is written as.")] = "json",  # noqa: A002
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it, stdout.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file; without it, stdout. For TinyTroupe a folder or zip file, too."),
+    ] = None,
     home: Home = None,
 ) -> None:
     """\b
     Examples:
       simfeed personas export > personas.json
       simfeed personas export --format csv -o personas.csv
+      simfeed personas export --format tinytroupe -o agents/
+      simfeed personas export rita_bolt --format tinytroupe -o rita_bolt.agent.json
 
-    All personas that have not departed, in a form that `import` reads.
+    All personas that have not departed, or those that are named, in a form that `import` reads. What another system's
+    form can't hold is told.
     """
 
     async def read() -> list[PersonaSpec]:
         async with opened(settings_for(home)) as database:
-            return [personas.spec_of(row) for row in await _all(database)]
+            rows = [await _find(database, one) for one in dict.fromkeys(who)] if who else await _all(database)
+            return [personas.spec_of(row) for row in {row["id"]: row for row in rows}.values()]
 
-    data = write_personas(go(read()), PersonaFormat(format))
+    specs, notes = go(read()), list[str]()
+    match form := PersonaFormat(format):
+        case PersonaFormat.TINYTROUPE:
+            notes = _write_agents(specs, output)
+        case PersonaFormat.OASIS_CSV | PersonaFormat.OASIS_JSON:
+            write = write_oasis_csv if form is PersonaFormat.OASIS_CSV else write_oasis_json
+            data, notes = write(specs)
+            _write(data, output)
+        case _:
+            _write(write_personas(specs, form), output)
+    for note in notes:
+        err.print(f"note: {note}", markup=False, highlight=False)
+
+
+def _write_agents(specs: list[PersonaSpec], output: Path | None) -> list[str]:
+    """Write one agent to a file, several to a folder or a zip file; return notes on what is lost."""
+    files, notes = write_tinytroupe(specs)
+    if output is not None and output.suffix.lower() == ".zip":
+        with whole(output, READABLE, folders=False) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in files.items():
+                packed.writestr(name, data)
+    elif len(files) == 1 and not (output is not None and output.is_dir()):
+        _write(next(iter(files.values())), output)
+    elif output is None or (output.exists() and not output.is_dir()):
+        raise Invalid("TinyTroupe has one agent a file: name a folder or a zip file by --output, or one persona")
+    else:
+        output.mkdir(exist_ok=True)
+        for name, data in files.items():
+            _write(data, output / name)
+    return notes
+
+
+def _write(data: bytes, output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -151,6 +151,22 @@ def test_doctor(url: str) -> None:
     assert any(not check["ok"] and check["mend"] for check in json.loads(lost.stdout))
 
 
+def test_personas_go_to_other_systems_and_come_back(seeded: str, tmp_path: Path) -> None:
+    forms = {"tinytroupe": ["agents", "agents.zip"], "oasis-csv": ["users.csv"], "oasis-json": ["users.json"]}
+    for form, names in forms.items():
+        for name in names:
+            done = simfeed(seeded, "personas", "export", "--format", form, "-o", str(tmp_path / name))
+            assert (done.returncode, done.stdout) == (0, ""), done.stderr
+            assert all(line.startswith("note: ") for line in done.stderr.splitlines())
+            assert f"held by {form}" in done.stderr
+            again = simfeed(seeded, "personas", "import", str(tmp_path / name), "--dry-run")
+            assert "12 persona(s) would be imported" in again.stderr
+    assert len(list((tmp_path / "agents").glob("*.agent.json"))) == 12
+    one = simfeed(seeded, "personas", "export", "1", "--format", "tinytroupe")
+    person = json.loads(one.stdout)["persona"]
+    assert json.loads((tmp_path / "agents" / f"{person['username']}.agent.json").read_text())["persona"] == person
+
+
 def test_a_pipe_is_written_to_and_not_replaced(seeded: str, tmp_path: Path) -> None:
     direct = simfeed(seeded, "personas", "export").stdout
     assert simfeed(seeded, "personas", "export", "-o", "/dev/stdout").stdout == direct
@@ -178,7 +194,9 @@ def test_a_pipe_is_written_to_and_not_replaced(seeded: str, tmp_path: Path) -> N
         (["run"], {"DATABASE_URL": "mysql://x/y"}, 78, "DATABASE_URL"),
         (["run"], {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, 69, "database"),
         (["personas", "show", "nobody"], {}, 2, "nobody"),
-        (["personas", "export", "--format", "oasis-csv"], {}, 2, "--format"),
+        (["personas", "export", "--format", "engine"], {}, 2, "--format"),
+        (["personas", "export", "--format", "tinytroupe"], {}, 2, "name a folder or a zip file"),
+        (["personas", "export", "nobody"], {}, 2, "nobody"),
         (["personas", "import", "/no/such/file.json"], {}, 2, "no file"),
         (["personas", "add", "not a handle", "x"], {}, 2, "username"),
         (["personas", "add", "a", ""], {}, 2, "description"),
