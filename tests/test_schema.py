@@ -57,7 +57,8 @@ async def test_migrating_twice_at_once_applies_once(server_url: str) -> None:
     await run_sql(server_url, f'CREATE DATABASE "{name}"')
     try:
         states = await asyncio.gather(*(migrate.upgrade(other) for _ in range(3)))
-        assert sorted(len(state.pending) for state in states) == [0, 0, 6]
+        revisions = len(list((migrate.ROOT / "migrations/versions").glob("0*.py")))
+        assert sorted(len(state.pending) for state in states) == [0, 0, revisions]
     finally:
         await run_sql(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 

@@ -2,7 +2,8 @@
 
 from app.models.accounts import Admin, AdminSession, AuditEntry, Instance, Invitation, LoginAttempt
 from app.models.base import Base
-from app.models.ledger import Action, Call, Exposure, PromptText, Run, Turn
+from app.models.ledger import Action, Call, Exposure, PromptText, Reusable, Run, Turn
+from app.models.memory import Memory
 from app.models.rooms import (
     Room,
     RoomBlock,
@@ -14,7 +15,8 @@ from app.models.rooms import (
     RoomReaction,
 )
 from app.models.studies import Answer, Assigned, Identity, Participant, Study, StudyMember, StudyToken
-from app.models.world import Comment, Follow, Like, Mute, Persona, Post, PostCount, Report
+from app.models.world import Comment, Follow, Intervention, Like, Mute, News, Persona, Post, PostCount, Reaction, Report
+from app.models.worlds import WorldEntry
 
 __all__ = [
     "Action",
@@ -30,16 +32,21 @@ __all__ = [
     "Follow",
     "Identity",
     "Instance",
+    "Intervention",
     "Invitation",
     "Like",
     "LoginAttempt",
+    "Memory",
     "Mute",
+    "News",
     "Participant",
     "Persona",
     "Post",
     "PostCount",
     "PromptText",
+    "Reaction",
     "Report",
+    "Reusable",
     "Room",
     "RoomBlock",
     "RoomDraft",
@@ -53,4 +60,5 @@ __all__ = [
     "StudyMember",
     "StudyToken",
     "Turn",
+    "WorldEntry",
 ]

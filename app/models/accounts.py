@@ -11,7 +11,10 @@ from app.models.base import Base, Big, Count, Created, Key, Time
 
 
 class Instance(Base):
-    """The one row of facts about this installation. While `halted_at` is set, no model is asked anything."""
+    """The one row of facts about this installation. While `halted_at` is set, no model is asked anything.
+
+    `world_at` is where the world's clock stands, if it is simulated.
+    """
 
     __tablename__ = "instance"
     __table_args__ = (CheckConstraint("id", name="single"),)
@@ -20,6 +23,7 @@ class Instance(Base):
     bootstrapped_at: Mapped[Time | None]
     scheduler_interval_minutes: Mapped[float | None]
     halted_at: Mapped[Time | None]
+    world_at: Mapped[Time | None]
     created_at: Mapped[Created]
 
 

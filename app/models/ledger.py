@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import BigInteger
 
@@ -37,10 +37,16 @@ class Run(Base):
     """One execution of a venue. `slot` names what may happen only once, such as a tick of the scheduler.
 
     `lost_calls` counts model calls whose answers were lost with a process; each is charged what was held for it.
+    `world_at` is the time in the world at which it begins, where the world's clock is simulated. In `rounds`
+    everybody reads the world as it was when the run began, and effects are committed in the order of its turns.
+    What happened in it up to `remembered_at` has become memories; `realism` is what monitors found at its end.
     """
 
     __tablename__ = "runs"
-    __table_args__ = (CheckConstraint(_one_of("state", RUN_STATES), name="state"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("state", RUN_STATES), name="state"),
+        CheckConstraint("pacing IN ('live', 'rounds')", name="pacing"),
+    )
 
     id: Mapped[Key]
     venue: Mapped[str] = mapped_column(Text)
@@ -51,10 +57,14 @@ class Run(Base):
     turns_total: Mapped[Count]
     reason: Mapped[str | None] = mapped_column(Text)
     estimate: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+    realism: Mapped[dict[str, object] | None] = mapped_column(JSONB)
     lost_calls: Mapped[Count]
+    pacing: Mapped[str] = mapped_column(Text, server_default="live")
+    world_at: Mapped[Time | None]
     created_at: Mapped[Created]
     started_at: Mapped[Time | None]
     ended_at: Mapped[Time | None]
+    remembered_at: Mapped[Time | None]
 
 
 class Turn(Base):
@@ -62,7 +72,8 @@ class Turn(Base):
 
     `epoch` grows with each claim, `next_step` with each committed reply: both fence writers.
 
-    `held_tokens` and `held_usd` are reserved, in the budgets of `held_day`, for the call that is under way.
+    `held_tokens` and `held_usd` are reserved, in the budgets of `held_day`, for the call that is under way. Where the
+    world's clock is simulated, `world_at` is the time in the world at which the persona acts.
     """
 
     __tablename__ = "turns"
@@ -82,6 +93,7 @@ class Turn(Base):
     state: Mapped[str] = mapped_column(Text, server_default="queued")
     epoch: Mapped[Count]
     next_step: Mapped[Count]
+    world_at: Mapped[Time | None]
     lease_until: Mapped[Time | None]
     held_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
     held_usd: Mapped[Money]
@@ -132,8 +144,27 @@ class Call(Base):
     created_at: Mapped[Created]
 
 
+class Reusable(Base):
+    """What a request was answered, for whoever asks the same again, in whichever world: kept while `REUSE` is on."""
+
+    __tablename__ = "reusable"
+
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    model: Mapped[str] = mapped_column(Text)
+    reply: Mapped[bytes] = mapped_column(LargeBinary)
+    response: Mapped[bytes] = mapped_column(LargeBinary)
+    prompt_tokens: Mapped[Count]
+    completion_tokens: Mapped[Count]
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric(14, 8))
+    uses: Mapped[Count]
+    created_at: Mapped[Created]
+
+
 class Action(Base):
-    """One typed thing a persona did, or tried to. `outcome` tells what came of it, `object_id` what it made."""
+    """One typed thing a persona did, or tried to. `outcome` tells what came of it, `object_id` what it made.
+
+    `before` is the bio that a new one replaced.
+    """
 
     __tablename__ = "actions"
     __table_args__ = (
@@ -156,10 +187,15 @@ class Action(Base):
     outcome: Mapped[str] = mapped_column(Text)
     object_id: Mapped[Big | None]
     detail: Mapped[str] = mapped_column(Text, server_default="")
+    before: Mapped[str | None] = mapped_column(Text)
 
 
 class Exposure(Base):
-    """What a persona was shown before a step: `items` in the order of their rank, by which ranker and why."""
+    """What a persona was shown before a step: `items` in the order of their rank, by which version of which ranker.
+
+    `scores`, `reasons` and `chances` (the probability of being shown there, where chance decided) go with the items;
+    each is empty where the ranker has none.
+    """
 
     __tablename__ = "exposures"
 
@@ -168,7 +204,11 @@ class Exposure(Base):
     ordinal: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
     ranker: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     items: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    scores: Mapped[list[float]] = mapped_column(ARRAY(REAL), server_default="{}")
+    reasons: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    chances: Mapped[list[float]] = mapped_column(ARRAY(REAL), server_default="{}")
     created_at: Mapped[Created]
 
 
