@@ -1,0 +1,169 @@
+"""A recorded run, played again without asking anybody: the same world, or the first difference."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.analysis.state import Terms, diff, state
+from app.db.engine import Database
+from app.ledger.recorded import recording
+from app.settings import load_settings
+from app.venues.feed import open_cycle, play_cycle
+from app.venues.replay import Replayed, replay_run
+from app.world.rewind import rewind
+from tests.conftest import a_mind, copy_of
+from tests.mischief import Mischief
+from tests.venues.test_cycle import people
+
+SETTINGS = load_settings(memory="off", reactions="all")
+NETWORK = Terms(part="network", times="all")
+MONDAY = datetime(2026, 3, 2, 7, tzinfo=UTC)
+
+
+class Silent:
+    """A model that must not be asked."""
+
+    async def complete(self, _: object) -> None:
+        raise AssertionError("a model was asked")
+
+
+async def tables(database: Database) -> dict[str, str]:
+    async with database.connection() as connection:
+        found = await state(connection, NETWORK)
+    return {one.table: f"{one.rows} rows, {one.sha256}" for one in found.tables if one.table != "instance"}
+
+
+@asynccontextmanager
+async def fork_of(server_url: str, url: str, source: Database) -> AsyncIterator[Database]:
+    """A copy of a world, made while nobody is connected to it."""
+    await source.close()
+    async with copy_of(server_url, url.partition("?")[0].rsplit("/", 1)[1]) as found:
+        fork = await Database.open(found, size=8)
+        try:
+            yield fork
+        finally:
+            await fork.close()
+
+
+async def lived(
+    database: Database, model: Any, cycles: int, *, rounds: bool = False, simulated: bool = False
+) -> list[int]:
+    found = []
+    async with a_mind(database, model) as mind:
+        for n in range(cycles):
+            at = MONDAY + n * timedelta(minutes=30) if rounds or simulated else None
+            run_id = await open_cycle(mind, SETTINGS, seed=100 + n, rounds=rounds, at=at)
+            assert run_id is not None
+            assert await play_cycle(mind, SETTINGS, run_id) in ("completed", "partial")
+            found.append(run_id)
+    return found
+
+
+async def again(fork: Database, run_id: int) -> Replayed:
+    recorded = await recording(fork, run_id)
+    async with fork.connection() as connection:
+        await rewind(connection, run_id)
+    async with a_mind(fork, Silent()) as mind:
+        return await replay_run(mind, SETTINGS, recorded)
+
+
+@pytest.mark.parametrize("pace", ["live", "simulated", "rounds"])
+@pytest.mark.parametrize("model", [None, Mischief(0.02)], ids=["offline", "mischief"])
+async def test_the_last_run_again_gives_the_same_world(
+    server_url: str, url: str, database: Database, model: Any, pace: str
+) -> None:
+    rounds = pace == "rounds"
+    await people(database, 12)
+    runs = await lived(database, model, 4, rounds=rounds, simulated=pace == "simulated")
+    before = await tables(database)
+    async with fork_of(server_url, url, database) as fork:
+        told = await again(fork, runs[-1])
+        assert await tables(fork) == before
+    assert told.calls > 12
+    assert told.drifted == 0 or not rounds
+
+
+async def test_fifty_runs_again(server_url: str, url: str, database: Database) -> None:
+    """R6: an earlier run, too, is what it was, when those behind it are taken back."""
+    await people(database, 8)
+    model = Mischief(0.005, people=8)
+    runs, states = [], []
+    for _ in range(10):
+        runs += await lived(database, model, 1)
+        states.append(await tables(database))
+    async with fork_of(server_url, url, database) as fork:
+        for n in reversed(range(10)):
+            for _ in range(5):
+                await again(fork, runs[n])
+                assert await tables(fork) == states[n], f"run {n}"
+
+
+async def test_what_the_guard_took_is_taken_again(server_url: str, url: str, database: Database) -> None:
+    """Also when later runs, played again, have begun again since: each run gets its own quarantines back."""
+    await people(database, 8)
+    runs, states = [], []
+    for _ in range(3):
+        runs += await lived(database, None, 1)
+        head = await database.fetchval(
+            "INSERT INTO quarantines (post_id, taken_by, reason) "
+            "SELECT max(id), 'guard', 'r' FROM posts WHERE NOT hidden RETURNING id"
+        )
+        await database.fetchval(
+            "INSERT INTO quarantines (post_id, cause, taken_by, reason) "
+            "SELECT min(id), $1, 'guard', 'r' FROM posts "
+            "WHERE NOT hidden AND id NOT IN (SELECT post_id FROM quarantines WHERE post_id IS NOT NULL)",
+            head,
+        )
+        for table, key in (("posts", "id"), ("post_counts", "post_id")):
+            await database.fetchval(
+                f"UPDATE {table} SET hidden = EXISTS (SELECT FROM quarantines WHERE post_id IN ({table}.{key}, "
+                f"(SELECT p.repost_of FROM posts p WHERE p.id = {table}.{key})))"
+            )
+        states.append(await tables(database))
+    async with fork_of(server_url, url, database) as fork:
+        for n in (2, 2, 1, 1, 0):
+            await again(fork, runs[n])
+            assert await tables(fork) == states[n], f"run {n}"
+
+
+async def test_control_another_reply_gives_another_world(server_url: str, url: str, database: Database) -> None:
+    await people(database, 8)
+    (run_id,) = await lived(database, None, 1)
+    before = await tables(database)
+    async with fork_of(server_url, url, database) as fork:
+        await fork.fetchval(
+            "UPDATE calls SET reply = "
+            "convert_to(replace(convert_from(reply, 'UTF8'), 'create_post', 'end_turn'), 'UTF8') "
+            "WHERE (turn_id, step) = "
+            "(SELECT turn_id, step FROM actions WHERE effect = 'post' AND outcome = 'made' LIMIT 1)"
+        )
+        await again(fork, run_id)
+        assert await tables(fork) != before
+
+
+async def test_a_world_goes_on_after_a_replay(server_url: str, url: str, database: Database) -> None:
+    """New posts get numbers of their own."""
+    await people(database, 8)
+    runs = await lived(database, None, 2)
+    async with fork_of(server_url, url, database) as fork:
+        await again(fork, runs[0])
+        most = await fork.fetchval("SELECT max(id) FROM posts")
+        await lived(fork, None, 1)
+        assert await fork.fetchval("SELECT count(*) FROM posts WHERE id > $1", most) > 0
+
+
+async def test_what_differs_is_told(server_url: str, url: str, database: Database) -> None:
+    await people(database, 8)
+    (run_id,) = await lived(database, None, 1)
+    async with fork_of(server_url, url, database) as fork:
+        await again(fork, run_id)
+        post = await fork.fetchval("SELECT id FROM posts ORDER BY id LIMIT 1")
+        await fork.fetchval("UPDATE posts SET body = 'something else' WHERE id = $1", post)
+        source = await Database.open(url, size=2)
+        async with source.connection() as a, fork.connection() as b:
+            found = await diff(a, b, NETWORK)
+        await source.close()
+    assert [(table.table, table.changed) for table in found.tables if table.changed] == [("posts", 1)]
