@@ -4,38 +4,55 @@
 SELECT a.effect || ' of turn ' || a.turn_id || ', step ' || a.step || ', call ' || a.ordinal AS id
 FROM actions a
 JOIN turns t ON t.id = a.turn_id
-LEFT JOIN posts p ON a.effect IN ('post', 'repost') AND p.id = a.object_id
-LEFT JOIN comments c ON a.effect = 'comment' AND c.id = a.object_id
+LEFT JOIN posts p ON a.effect IN ('post', 'repost', 'quote') AND p.id = a.object_id
+LEFT JOIN comments c ON a.effect IN ('comment', 'reply') AND c.id = a.object_id
 LEFT JOIN likes l ON a.effect = 'like' AND l.id = a.object_id
 LEFT JOIN follows f ON a.effect = 'follow' AND f.id = a.object_id
 LEFT JOIN reports r ON a.effect = 'report' AND r.id = a.object_id
-LEFT JOIN mutes m ON a.effect = 'mute' AND m.persona_id = t.persona_id AND m.muted_id = a.object_id
-WHERE a.outcome = 'made' AND a.effect IN ('post', 'repost', 'comment', 'like', 'follow', 'report', 'mute')
+LEFT JOIN mutes m ON a.effect IN ('mute', 'block') AND m.persona_id = t.persona_id AND m.muted_id = a.object_id
+                 AND (m.block OR a.effect = 'mute')
+LEFT JOIN reactions e ON a.effect IN ('react', 'like_comment') AND e.id = a.object_id
+WHERE a.outcome = 'made'
+  AND a.effect IN ('post', 'repost', 'quote', 'comment', 'reply', 'like', 'follow', 'report', 'mute', 'block', 'react', 'like_comment')
   AND t.persona_id IS DISTINCT FROM
-      coalesce(p.author_id, c.author_id, l.persona_id, f.follower, r.reporter_id, m.persona_id)
-  AND NOT (a.effect IN ('like', 'follow') AND l.id IS NULL AND f.id IS NULL AND EXISTS (
+      coalesce(p.author_id, c.author_id, l.persona_id, f.follower, r.reporter_id, m.persona_id, e.persona_id)
+  AND NOT (a.effect IN ('like', 'follow', 'like_comment') AND coalesce(l.id, f.id, e.id) IS NULL AND EXISTS (
       SELECT FROM actions u
       WHERE u.outcome = 'made' AND u.effect = 'un' || a.effect AND u.object_id = a.object_id))
+  AND NOT (a.effect = 'follow' AND f.id IS NULL AND EXISTS (
+      SELECT FROM actions u CROSS JOIN LATERAL jsonb_array_elements(u.before::jsonb -> 'follows') AS e (was)
+      WHERE u.outcome = 'made' AND u.effect = 'block' AND (e.was ->> 0)::bigint = a.object_id))
+  AND NOT (a.effect = 'react' AND e.id IS NULL AND EXISTS (
+      SELECT FROM actions u
+      WHERE u.outcome = 'made' AND u.effect = 'react' AND u.target_id = a.target_id
+        AND split_part(u.before, ' ', 1) = a.object_id::text))
 
 -- name: made_once  No two actions made, or undid, the same thing.
 SELECT kind || ' ' || object_id AS id
 FROM (
-    SELECT CASE effect WHEN 'repost' THEN 'post' ELSE effect END AS kind, object_id FROM actions
-    WHERE outcome = 'made' AND effect IN ('post', 'repost', 'comment', 'like', 'unlike', 'follow', 'unfollow', 'report')
+    SELECT CASE WHEN effect IN ('repost', 'quote') THEN 'post' WHEN effect = 'reply' THEN 'comment'
+                WHEN effect IN ('react', 'like_comment') THEN 'reaction' ELSE effect END AS kind, object_id
+    FROM actions
+    WHERE outcome = 'made' AND effect IN (
+        'post', 'repost', 'quote', 'comment', 'reply', 'like', 'unlike', 'follow', 'unfollow', 'report', 'react', 'like_comment',
+        'unlike_comment'
+    )
     UNION ALL
-    SELECT 'mute by ' || t.persona_id || ' of', a.object_id FROM actions a JOIN turns t ON t.id = a.turn_id
-    WHERE a.outcome = 'made' AND a.effect = 'mute'
+    SELECT a.effect || ' by ' || t.persona_id || ' of', a.object_id FROM actions a JOIN turns t ON t.id = a.turn_id
+    WHERE a.outcome = 'made' AND a.effect IN ('mute', 'block')
 ) made
 GROUP BY kind, object_id HAVING count(*) > 1
 
 -- name: made_by_an_action  What came to be while its persona had a turn under way came from an action; the rest was imported.
 WITH unclaimed AS (
     SELECT 'post' AS kind, id, author_id AS persona_id, created_at FROM posts p
-    WHERE NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect = 'post' AND a.object_id = p.id)
-      AND NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect = 'repost' AND a.object_id = p.id)
+    WHERE p.id NOT IN (SELECT (v.outcome ->> 'post_id')::bigint FROM interventions v
+                       WHERE v.kind = 'post' AND v.state = 'done' AND v.outcome ? 'post_id')
+      AND NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect = 'post' AND a.object_id = p.id)
+      AND NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect IN ('repost', 'quote') AND a.object_id = p.id)
     UNION ALL
     SELECT 'comment', id, author_id, created_at FROM comments c
-    WHERE NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect = 'comment' AND a.object_id = c.id)
+    WHERE NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect IN ('comment', 'reply') AND a.object_id = c.id)
     UNION ALL
     SELECT 'like', id, persona_id, created_at FROM likes l
     WHERE NOT EXISTS (SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect = 'like' AND a.object_id = l.id)
@@ -48,8 +65,13 @@ WITH unclaimed AS (
     UNION ALL
     SELECT 'mute by ' || m.persona_id || ' of', m.muted_id, m.persona_id, m.created_at FROM mutes m
     WHERE NOT EXISTS (SELECT FROM actions a JOIN turns t ON t.id = a.turn_id
-                      WHERE a.outcome = 'made' AND a.effect = 'mute' AND a.object_id = m.muted_id
+                      WHERE a.outcome = 'made' AND a.effect IN ('mute', 'block') AND a.object_id = m.muted_id
                         AND t.persona_id = m.persona_id)
+    UNION ALL
+    SELECT 'reaction', id, persona_id, created_at FROM reactions r
+    WHERE NOT EXISTS (
+        SELECT FROM actions a WHERE a.outcome = 'made' AND a.effect IN ('react', 'like_comment') AND a.object_id = r.id
+    )
 ),
 in_order AS (
     SELECT kind, id, max(until) OVER (PARTITION BY persona_id ORDER BY at, kind NULLS FIRST
@@ -102,8 +124,23 @@ FULL JOIN post_counts c ON c.post_id = p.id
 LEFT JOIN (SELECT post_id, count(*) AS n FROM likes GROUP BY 1) l ON l.post_id = p.id
 LEFT JOIN (SELECT post_id, count(*) AS n FROM comments GROUP BY 1) k ON k.post_id = p.id
 LEFT JOIN (SELECT repost_of, count(*) AS n FROM posts WHERE repost_of IS NOT NULL GROUP BY 1) r ON r.repost_of = p.id
-WHERE (c.likes_count, c.comments_count, c.reposts_count)
-      IS DISTINCT FROM (coalesce(l.n, 0)::int, coalesce(k.n, 0)::int, coalesce(r.n, 0)::int)
+LEFT JOIN (SELECT quote_of, count(*) AS n FROM posts WHERE quote_of IS NOT NULL GROUP BY 1) q ON q.quote_of = p.id
+LEFT JOIN (SELECT post_id, count(*) AS n FROM reactions WHERE kind = 'dislike' GROUP BY 1) d ON d.post_id = p.id
+WHERE (c.likes_count, c.comments_count, c.reposts_count, c.quotes_count, c.dislikes_count) IS DISTINCT FROM (
+    coalesce(l.n, 0)::int, coalesce(k.n, 0)::int, coalesce(r.n, 0)::int, coalesce(q.n, 0)::int, coalesce(d.n, 0)::int)
+
+-- name: comment_counts  A comment's likes equal their recount.
+SELECT 'comment ' || c.id AS id
+FROM comments c
+LEFT JOIN (SELECT comment_id, count(*) AS n FROM reactions WHERE comment_id IS NOT NULL GROUP BY 1) l ON l.comment_id = c.id
+WHERE c.likes_count IS DISTINCT FROM coalesce(l.n, 0)::int
+
+-- name: replies_beneath  A reply stands under the same post as what it answers, and came later.
+SELECT 'comment ' || c.id AS id FROM comments c JOIN comments p ON p.id = c.parent_id WHERE p.post_id <> c.post_id OR p.id >= c.id
+
+-- name: blocked_apart  Where one blocked the other, neither follows the other.
+SELECT 'follow ' || f.id AS id
+FROM follows f JOIN mutes m ON m.block AND (m.persona_id, m.muted_id) IN ((f.follower, f.followed), (f.followed, f.follower))
 
 -- name: persona_counts  A persona's counters equal their recounts.
 SELECT 'persona ' || p.id AS id
@@ -157,3 +194,16 @@ WHERE n > (SELECT count(*) FROM admin_invitations WHERE accepted_at IS NOT NULL)
 SELECT 'invitation ' || id AS id
 FROM admin_invitations
 WHERE accepted_at > expires_at OR accepted_at < created_at OR (accepted_at IS NOT NULL AND revoked_at IS NOT NULL)
+
+-- name: interventions_done  What is done, or failed, was so in a run; a post that one made is there and its persona's; none was passed over.
+SELECT 'intervention ' || v.id AS id
+FROM interventions v
+LEFT JOIN posts p ON v.kind = 'post' AND p.id = (v.outcome ->> 'post_id')::bigint
+WHERE (v.state IN ('done', 'failed')) <> (v.run_id IS NOT NULL AND v.done_at IS NOT NULL)
+   OR (v.kind = 'post' AND v.state = 'done' AND p.author_id IS DISTINCT FROM (v.detail ->> 'persona_id')::bigint)
+   OR (v.state = 'planned' AND v.cycle <= (SELECT count(*) FROM runs WHERE venue = 'feed'))
+
+-- name: told_once  Nobody was told the same twice.
+SELECT 'intervention ' || i.id || ' to persona ' || t.persona_id AS id
+FROM exposures e JOIN turns t ON t.id = e.turn_id CROSS JOIN LATERAL unnest(e.items) AS i (id)
+WHERE e.kind = 'message' GROUP BY i.id, t.persona_id HAVING count(*) > 1

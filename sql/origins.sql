@@ -52,7 +52,7 @@ WITH roots AS MATERIALIZED (
     FROM posts p
     LEFT JOIN LATERAL (
         SELECT a.turn_id FROM actions a
-        WHERE a.effect IN ('post', 'repost') AND a.object_id = p.id AND a.outcome = 'made' LIMIT 1
+        WHERE a.effect IN ('post', 'repost', 'quote') AND a.object_id = p.id AND a.outcome = 'made' LIMIT 1
     ) m ON true
     WHERE p.id = ANY ($1::bigint[]) AND NOT p.hidden
 ),
@@ -62,7 +62,7 @@ direct AS (
         SELECT * FROM (SELECT * FROM likes WHERE post_id = g.id ORDER BY persona_id LIMIT 1000) l ORDER BY l.id LIMIT $2
     ) k
     UNION ALL
-    SELECT g.id, 'comment', k.id, k.author_id, k.created_at, left(k.body, 160)
+    SELECT g.id, CASE WHEN k.parent_id IS NULL THEN 'comment' ELSE 'reply' END, k.id, k.author_id, k.created_at, left(k.body, 160)
     FROM roots g CROSS JOIN LATERAL (
         SELECT * FROM comments c WHERE c.post_id = g.id AND NOT c.hidden ORDER BY c.id LIMIT $2
     ) k
@@ -71,6 +71,9 @@ direct AS (
     FROM roots g CROSS JOIN LATERAL (
         SELECT * FROM (SELECT * FROM posts WHERE repost_of = g.id AND NOT hidden LIMIT 1000) s ORDER BY s.id LIMIT $2
     ) k
+    UNION ALL
+    SELECT g.id, 'quote', k.id, k.author_id, k.created_at, left(k.body, 160)
+    FROM roots g CROSS JOIN LATERAL (SELECT * FROM posts WHERE quote_of = g.id AND NOT hidden ORDER BY id LIMIT $2) k
 ),
 readers AS MATERIALIZED (
     SELECT DISTINCT ON (g.id, e.turn_id) g.id AS cause, g.author_id, e.turn_id, e.step

@@ -7,10 +7,20 @@ FROM (SELECT * FROM (SELECT * FROM likes WHERE post_id = $1 ORDER BY persona_id 
 JOIN personas a ON a.id = l.persona_id ORDER BY l.id DESC
 
 -- name: thread  Comments of post $1 behind comment $2, oldest first.
-SELECT c.id, c.body, c.created_at, a.id AS author_id, a.username AS author_username,
-       a.profile ->> 'display_name' AS author_display_name, a.status = 'departed' AS author_departed
+SELECT c.id, c.body, c.created_at, c.parent_id, c.likes_count, a.id AS author_id, a.username AS author_username,
+       a.profile ->> 'display_name' AS author_display_name, a.status = 'departed' AS author_departed,
+       (SELECT o.username FROM comments k JOIN personas o ON o.id = k.author_id
+        WHERE k.id = c.parent_id AND NOT k.hidden) AS parent_username
 FROM (SELECT * FROM comments WHERE post_id = $1 AND NOT hidden AND id > $2 ORDER BY id LIMIT $3) c
 JOIN personas a ON a.id = c.author_id ORDER BY c.id
+
+-- name: quotes  The newest $2 posts that quote post $1.
+SELECT q.id, q.title, q.body, q.created_at, a.id AS author_id, a.username AS author_username, a.status = 'departed' AS author_departed
+FROM (SELECT * FROM posts WHERE quote_of = $1 AND NOT hidden ORDER BY id DESC LIMIT $2) q
+JOIN personas a ON a.id = q.author_id ORDER BY q.id DESC
+
+-- name: felt  What was felt about post $1, counted among the first ten thousand.
+SELECT kind, count(*) AS times FROM (SELECT kind FROM reactions WHERE post_id = $1 LIMIT 10000) r GROUP BY 1 ORDER BY 2 DESC, 1
 
 -- name: comments_by  The newest comments of persona $1 before comment $2, each with its post.
 SELECT c.id, c.body, c.created_at, f.id AS post_id, f.author_id, f.author_username, f.author_departed,

@@ -1,35 +1,35 @@
 """What a persona can do in the feed. Each docstring is what the model reads."""
 
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
-from app.actions.registry import ActionContext, ActionRefused, ActionSet, Arguments, EndTurn, Reading, reads, writes
-from app.world import effects, feed
+import msgspec
+
+from app.actions import news, showing, social
+from app.actions.registry import (
+    Action,
+    ActionContext,
+    ActionRefused,
+    ActionSet,
+    Arguments,
+    EndTurn,
+    Reading,
+    reads,
+    writes,
+)
+from app.actions.showing import ago, cut, fit
+from app.actions.social import PostRef, UserRef
+from app.world import effects, feed, ranking, search
 from app.world.effects import Effect
+from app.world.ranking import Ranked
 from app.world.text import Bio, CommentBody, Id, Line, PostBody, PostTitle, Query
 
 VIEW_MAX = 10
-ITEM_TOKENS = 18
-"""About what an item's names and numbers take."""
-
-WRITTEN = ("title", "text", "bio")
-
-NO_WORD = re.compile(r"[^\w\s]|[\d_\U00010000-\U0010ffff]")
 
 
 class Nothing(Arguments):
     pass
-
-
-class PostRef(Arguments):
-    post_id: Id
-
-
-class UserRef(Arguments):
-    user_id: Id
 
 
 class PostText(Arguments):
@@ -55,65 +55,8 @@ class BioText(Arguments):
     bio: Bio
 
 
-def ago(then: datetime) -> str:
-    """How long ago, in the largest unit: 40s, 3m, 2h, 5d."""
-    seconds = max(0, int((datetime.now(UTC) - then).total_seconds()))
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def tokens(text: str) -> int:
-    """About how many tokens a text takes: one for four bytes of UTF-8, as OpenAI's rule of thumb has it.
-
-    What is no word (signs, emoji, rare scripts) takes up to a token a byte, and hostile text is full of it.
-    """
-    return max(len(text.encode()) // 4, len("".join(NO_WORD.findall(text)).encode())) + 1
-
-
-def cut(text: str, limit: int) -> str:
-    """At most `limit` characters, ending on a word."""
-    return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + "…"
-
-
-def fit(rows: list[feed.Row], budget: int, show: Callable[[feed.Row], dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many rows as the token budget holds, the first of them always, if need be cut."""
-    shown: list[dict[str, Any]] = []
-    for row in rows:
-        item = show(row)
-        takes = ITEM_TOKENS + sum(tokens(item[part]) for part in WRITTEN if part in item)
-        if takes > budget and shown:
-            break
-        shown.append(_shortened(item, budget / takes))
-        budget -= takes
-    return shown
-
-
-def _shortened(item: dict[str, Any], share: float) -> dict[str, Any]:
-    """An item with what members wrote cut to this share of its length."""
-    if share >= 1:
-        return item
-    return item | {part: cut(item[part], max(1, int(len(item[part]) * share))) for part in WRITTEN if part in item}
-
-
-def _post(row: feed.Row) -> dict[str, Any]:
-    item = {"id": row["root_id"], "by": "@" + row["author_username"], "by_id": row["author_id"]}
-    if row["repost_of"] is not None:
-        item |= {"repost_of": row["root_id"], "written_by": f"@{row['repost_of_username']}"}
-    if row["title"]:
-        item["title"] = cut(row["title"], 80)
-    counts = {"likes": row["likes_count"], "comments": row["comments_count"]}
-    return {**item, "ago": ago(row["created_at"]), **counts, "text": cut(row["body"], 280)}
-
-
-def _comment(row: feed.Row) -> dict[str, Any]:
-    author = {"by": "@" + row["author_username"], "by_id": row["author_id"]}
-    return {"id": row["id"], **author, "ago": ago(row["created_at"]), "text": cut(row["body"], 280)}
-
-
 def _posts(context: ActionContext, rows: list[feed.Row], ranker: str) -> Reading:
-    shown = fit(rows, context.result_tokens, _post)
+    shown = fit(rows, context.result_tokens, lambda row: showing.post(row, context.now))
     return Reading({"posts": shown}, "post", ranker, tuple(row["id"] for row in rows[: len(shown)]))
 
 
@@ -145,7 +88,7 @@ async def view_follows_recent_actions(context: ActionContext, _: Nothing) -> Rea
     def show(row: feed.Row) -> dict[str, Any]:
         head = {"by": "@" + row["author_username"], "by_id": row["author_id"], "did": row["did"]}
         text = {"text": cut(row["text"], 160)} if row["text"] else {}
-        return {**head, "post_id": row["post_id"], **text, "ago": ago(row["created_at"])}
+        return {**head, "post_id": row["post_id"], **text, "ago": ago(row["created_at"], context.now)}
 
     rows = await feed.follows_actions(context.database, context.persona_id, VIEW_MAX)
     shown = fit(rows, context.result_tokens, show)
@@ -158,7 +101,7 @@ async def view_comments_on_post(context: ActionContext, given: PostRef) -> Readi
     rows = await feed.comments_for_persona(context.database, context.persona_id, given.post_id, VIEW_MAX)
     if rows is None:
         raise ActionRefused(f"there is no post {given.post_id}")
-    shown = fit(rows, context.result_tokens, _comment)
+    shown = fit(rows, context.result_tokens, lambda row: showing.comment(row, context.now))
     result = {"post_id": given.post_id, "comments": shown}
     return Reading(result, "comment", "latest", tuple(row["id"] for row in rows[: len(shown)]))
 
@@ -177,21 +120,60 @@ async def find_post_author(context: ActionContext, given: PostRef) -> Reading:
 @reads(Words)
 async def search_posts(context: ActionContext, given: Words) -> Reading:
     """Search posts"""
-    rows = await feed.search_for_persona(context.database, context.persona_id, given.query, VIEW_MAX)
+    rows = await search.for_persona(context.database, context.persona_id, given.query, VIEW_MAX)
     return _posts(context, rows, "search")
+
+
+def _person(row: feed.Row) -> dict[str, Any]:
+    who = {"id": row["id"], "by": "@" + row["username"], "bio": cut(row["bio"], 120)}
+    return {**who, "followers": row["followers_count"]}
 
 
 @reads(Words)
 async def search_users(context: ActionContext, given: Words) -> Reading:
     """Members by name or bio"""
-
-    def show(row: feed.Row) -> dict[str, Any]:
-        who = {"id": row["id"], "by": "@" + row["username"], "bio": cut(row["bio"], 120)}
-        return {**who, "followers": row["followers_count"]}
-
-    rows = await feed.search_people(context.database, context.persona_id, given.query, VIEW_MAX)
-    shown = fit(rows, context.result_tokens, show)
+    rows = await search.people(context.database, given.query, limit=VIEW_MAX, viewer=context.persona_id)
+    shown = fit(rows, context.result_tokens, _person)
     return Reading({"users": shown}, "persona", "search", tuple(row["id"] for row in rows[: len(shown)]))
+
+
+def _because(kind: str, ranker: str, version: int, items: Sequence[Ranked], result: dict[str, Any]) -> Reading:
+    """What a ranker showed, and why; `items` are those that were shown."""
+    return Reading(
+        result,
+        kind,
+        ranker,
+        tuple(one.item for one in items),
+        version,
+        tuple(one.score for one in items),
+        tuple(one.reason for one in items),
+        tuple(one.chance for one in items if one.chance is not None),
+    )
+
+
+@reads(Nothing)
+async def view_feed(context: ActionContext, _: Nothing) -> Reading:
+    """Your feed"""
+    ours, me = context.ranking, context.persona_id
+    feeds = await ranking.rank(
+        context.database, ours, [me], now=context.now, size=VIEW_MAX, seed=context.seed, draw=context.draw
+    )
+    found = {one.item: one for one in feeds[me]}
+    rows = await ranking.posts(context.database, list(found))
+    shown = fit(rows, context.result_tokens, lambda row: showing.post(row, context.now))
+    items = [found[row["id"]] for row in rows[: len(shown)]]
+    return _because("post", ours.name, ours.version, items, {"posts": shown})
+
+
+@reads(Nothing)
+async def suggest_follows(context: ActionContext, _: Nothing) -> Reading:
+    """Whom you might follow"""
+    way, me = context.suggester or "common_neighbours", context.persona_id
+    found = {one.item: one for one in (await ranking.suggest(context.database, way, [me], now=context.now))[me]}
+    rows = await ranking.people(context.database, list(found))
+    shown = fit(rows, context.result_tokens, _person)
+    items = [found[row["id"]] for row in rows[: len(shown)]]
+    return _because("persona", way, ranking.VERSION, items, {"users": shown})
 
 
 @writes(PostText)
@@ -202,7 +184,7 @@ def create_post(given: PostText) -> Effect:
 
 @writes(CommentText)
 def comment_on_post(given: CommentText) -> Effect:
-    """Answer a post"""
+    """Comment on post"""
     return effects.NewComment(given.post_id, body=given.body)
 
 
@@ -214,7 +196,7 @@ def like_post(given: PostRef) -> Effect:
 
 @writes(PostRef)
 def unlike_post(given: PostRef) -> Effect:
-    """Take a like back"""
+    """Unlike post"""
     return effects.Unlike(given.post_id)
 
 
@@ -226,25 +208,25 @@ def repost(given: PostRef) -> Effect:
 
 @writes(UserRef)
 def follow_user(given: UserRef) -> Effect:
-    """Follow a member"""
+    """Follow user"""
     return effects.FollowPersona(given.user_id)
 
 
 @writes(UserRef)
 def unfollow_user(given: UserRef) -> Effect:
-    """Stop following"""
+    """Unfollow user"""
     return effects.UnfollowPersona(given.user_id)
 
 
 @writes(UserRef)
 def mute_user(given: UserRef) -> Effect:
-    """Never see a member again"""
+    """Mute user"""
     return effects.MutePersona(given.user_id)
 
 
 @writes(ReportText)
 def report_post(given: ReportText) -> Effect:
-    """Report abuse"""
+    """Report post"""
     return effects.ReportPost(given.post_id, body=given.reason)
 
 
@@ -260,8 +242,6 @@ def end_turn(_: Nothing) -> EndTurn:
     return EndTurn()
 
 
-UNDO_LIKE = (unlike_post,)
-OF_FOLLOWERS = (unfollow_user, view_follows_recent_actions)
 ALWAYS = (
     view_most_recent_posts,
     view_most_popular_posts,
@@ -280,22 +260,111 @@ ALWAYS = (
     update_bio,
     end_turn,
 )
+RANKED = (view_feed,)
+SUGGESTED = (suggest_follows,)
+UNDO_LIKE = (unlike_post,)
+OF_FOLLOWERS = (unfollow_user, view_follows_recent_actions)
+OF_WORLDS = (social.dislike_post, social.react_to_post, *news.EXTRAS)
+"""What a world's settings bring, for everybody in it."""
+
+OF_THOSE_WHO_POST = (social.quote_post,)
+OF_THOSE_WHO_COMMENT = (social.reply_to_comment, social.like_comment)
+OF_THOSE_WHO_ARE_FOLLOWED = (social.block_user,)
+UNDO_COMMENT_LIKE = (social.unlike_comment,)
+EXTRAS = {
+    action.name: action
+    for action in (
+        *OF_WORLDS,
+        *OF_THOSE_WHO_POST,
+        *OF_THOSE_WHO_COMMENT,
+        *OF_THOSE_WHO_ARE_FOLLOWED,
+        *UNDO_COMMENT_LIKE,
+    )
+}
+"""What `feed_actions` takes by name, in the order in which it is offered."""
+
+ACTIONS: Mapping[str, Action] = {
+    action.name: action for action in (*ALWAYS, *RANKED, *SUGGESTED, *UNDO_LIKE, *OF_FOLLOWERS, *EXTRAS.values())
+}
+"""All actions of the feed by name."""
+
+BY_REACTIONS = {"off": (), "dislike": ("dislike_post",), "all": ("react_to_post",)}
 
 
 @cache
-def feed_actions(*, has_liked: bool = True, follows: bool = True) -> ActionSet:
+def feed_actions(
+    *,
+    has_liked: bool = True,
+    follows: bool = True,
+    ranked: bool = False,
+    suggests: bool = False,
+    extras: frozenset[str] = frozenset(),
+) -> ActionSet:
     """What a persona may do now: what can be undone is offered once there is something to undo.
 
     All else comes first and in the same order, so that a provider's prompt cache serves every persona.
+
+    Args:
+        ranked: a ranker was chosen, so there is a feed to view.
+        suggests: a way was chosen in which people are suggested.
+        extras: names out of `EXTRAS`.
     """
-    return ActionSet((*ALWAYS, *(UNDO_LIKE if has_liked else ()), *(OF_FOLLOWERS if follows else ())))
+    given = [action for name, action in EXTRAS.items() if name in extras]
+    worlds = [action for action in given if action in OF_WORLDS]
+    chosen = (*(RANKED if ranked else ()), *(SUGGESTED if suggests else ()), *worlds)
+    undone = (*(UNDO_LIKE if has_liked else ()), *(OF_FOLLOWERS if follows else ()))
+    return ActionSet((*ALWAYS, *chosen, *undone, *(action for action in given if action not in OF_WORLDS)))
 
 
-def every_feed_actions() -> tuple[ActionSet, ...]:
-    """All sets that `feed_actions` gives."""
-    return tuple(feed_actions(has_liked=liked, follows=follows) for liked in (True, False) for follows in (True, False))
+def offered(
+    situation: Mapping[str, Any], *, ranked: bool, suggests: bool, worlds: frozenset[str] = frozenset()
+) -> ActionSet:
+    """What the persona of a situation (a row of `world/feed.situations`) may do now.
+
+    What answers others is offered once it has spoken itself, to block somebody once somebody follows it. `worlds`: the
+    extras of all personas in this world.
+    """
+    lately = msgspec.json.decode(situation["lately"] or "[]")
+    did = {kind for kind, _, _ in lately}
+    ours = (
+        *(OF_THOSE_WHO_POST if situation["posts_count"] else ()),
+        *(OF_THOSE_WHO_COMMENT if situation["comments_count"] else ()),
+        *(OF_THOSE_WHO_ARE_FOLLOWED if situation["followers_count"] else ()),
+        *(UNDO_COMMENT_LIKE if "liked comment" in did else ()),
+    )
+    return feed_actions(
+        has_liked="liked" in did,
+        follows=situation["following_count"] > 0,
+        ranked=ranked,
+        suggests=suggests,
+        extras=worlds.union(action.name for action in ours),
+    )
 
 
-def feed_actions_by(tools_sha256: bytes) -> ActionSet | None:
-    """The set whose tools have this hash, so that a resumed turn goes on with what it was offered."""
-    return next((found for found in every_feed_actions() if found.tools_sha256 == tools_sha256), None)
+def world_extras(reactions: str) -> frozenset[str]:
+    """The extras that a world's settings bring; `reactions` is `REACTIONS`."""
+    return frozenset(BY_REACTIONS.get(reactions, ()))
+
+
+class _Function(msgspec.Struct):
+    name: str
+
+
+class _Tool(msgspec.Struct):
+    function: _Function
+
+
+@lru_cache(maxsize=256)
+def feed_actions_by(tools: bytes) -> ActionSet | None:
+    """The set that stored tools (their JSON) are of, so that a resumed turn goes on with what it was offered.
+
+    None where one of them is no action any more, or has changed.
+    """
+    try:
+        names = [tool.function.name for tool in msgspec.json.decode(tools, type=list[_Tool])]
+    except msgspec.DecodeError:
+        return None
+    if not all(name in ACTIONS for name in names):
+        return None
+    found = ActionSet(ACTIONS[name] for name in names)
+    return found if found.tools == tools else None

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app import strict_json
 from app.db.engine import Database
 from app.world.effects import Effect
+from app.world.ranking import LATEST, Ranking
 
 ARGUMENTS_MAX = 16_384
 """Bytes of arguments that are looked at at all."""
@@ -28,21 +30,40 @@ class Arguments(BaseModel):
 
 @dataclass(frozen=True)
 class ActionContext:
-    """Who acts, where, and how much a reading may return (in tokens)."""
+    """Who acts, where, when in the world, and how much a reading may return (in tokens).
+
+    `ranking` makes its feed, `suggester` names the way in which people are suggested to it. What is left to chance
+    follows from the run's `seed` and `draw`, the occasion. Its run was `opened` then by the wall clock; `simulated`:
+    `now` is not of that clock.
+    """
 
     database: Database
     persona_id: int
     result_tokens: int
+    now: datetime
+    ranking: Ranking = LATEST
+    suggester: str = ""
+    seed: int = 0
+    draw: int = 0
+    opened: datetime | None = None
+    simulated: bool = False
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an action found: `result` for the model, and which items it showed, in order of rank."""
+    """What an action found: `result` for the model, and which items it showed, in order of rank, by which ranker.
+
+    `scores`, `reasons` and `chances` go with the items, or are empty.
+    """
 
     result: dict[str, Any]
     kind: str = ""
     ranker: str = ""
     items: tuple[int, ...] = ()
+    version: int = 1
+    scores: tuple[float, ...] = ()
+    reasons: tuple[str, ...] = ()
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

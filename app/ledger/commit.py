@@ -1,11 +1,14 @@
 """The committer: replies, records and effects of many personas' steps, in one statement and one commit."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 import asyncpg
+import msgspec
 
 from app.db.engine import Database, patiently
 from app.db.notify import Bell
@@ -17,7 +20,8 @@ from app.world.effects import Effect
 if TYPE_CHECKING:  # its library takes the command line longer than all the rest of this
     from app.metrics import Metrics
 
-COMMIT = load("commit")["commit_steps"]
+STATEMENTS = load("commit")
+COMMIT = STATEMENTS["commit_steps"]
 GROUP = 128
 DRAINERS = 2
 DEADLOCK_TRIES = 5
@@ -43,19 +47,24 @@ class ActionRecord:
 
 @dataclass(frozen=True)
 class ExposureRecord:
-    """What was shown before this step: ids in order of rank."""
+    """What was shown before this step: ids in order of rank, and why; see `models/ledger.Exposure`."""
 
     ordinal: int
     kind: str
     ranker: str
     items: tuple[int, ...]
+    version: int = 1
+    scores: tuple[float, ...] = ()
+    reasons: tuple[str, ...] = ()
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class StepRecord:
     """One model call of a turn with all that came of it. `state` is the turn's after it.
 
-    With a `hold`, the budgets it stands in are charged what the call took instead.
+    With a `hold`, the budgets it stands in are charged what the call took instead. In a replay it happens `at` the time
+    at which it happened, and what it makes gets the ids that were `made`, by the actions' ordinals.
     """
 
     turn_id: int
@@ -82,6 +91,8 @@ class StepRecord:
     actions: tuple[ActionRecord, ...] = ()
     exposures: tuple[ExposureRecord, ...] = ()
     hold: Hold | None = None
+    at: datetime | None = None
+    made: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,20 @@ def _arguments(records: Sequence[StepRecord], lease_seconds: float) -> list[obje
         for r in records
         for e in r.exposures
     ]
+    why: list[tuple[object, ...]] = [
+        (e.version, _numbers(e.scores), msgspec.json.encode(e.reasons).decode(), _numbers(e.chances))
+        for r in records
+        for e in r.exposures
+    ]
     held = [_held_row(r, r.hold) for r in records if r.hold is not None]
-    return [*steps, lease_seconds, *_columns(actions, 12), *_columns(shown, 6), *_columns(held, 6)]
+    columns = (*_columns(actions, 12), *_columns(shown, 6), *_columns(held, 6), *_columns(why, 4))
+    made = [r.made.get(a.ordinal) for r in records for a in r.actions]
+    return [*steps, lease_seconds, *columns, made, [r.at for r in records]]
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """An array as PostgreSQL reads it: arrays of different lengths can't go as one."""
+    return "{" + ",".join(map(repr, values)) + "}"
 
 
 def _columns(rows: list[tuple[object, ...]], width: int) -> list[list[object]]:
@@ -176,6 +199,53 @@ class Committer:
         self._queue.put_nowait(waiting)
         return await waiting.done
 
+    async def commit_together(self, records: Sequence[StepRecord]) -> list[dict[int, EffectOutcome] | Exception]:
+        """Commit steps of different turns in this order and in one transaction; what came of each, or why it can't be.
+
+        Raises:
+            asyncpg.PostgresError, OSError: the database refused all of them or is away; nothing was written.
+        """
+        return await patiently(lambda: self._together(records), MET, tries=DEADLOCK_TRIES, wait=DEADLOCK_WAIT)
+
+    async def _together(self, records: Sequence[StepRecord]) -> list[dict[int, EffectOutcome] | Exception]:
+        if len(records) > GROUP or any(map(_blocks, records)):
+            told = await self._in_parts(records)
+        else:
+            try:
+                told = _told(records, await self._database.fetch(COMMIT, *_arguments(records, self._lease_seconds)))
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+                told = await self._in_parts(records)
+        self.groups += 1
+        self.steps += len(records)
+        if self.metrics is not None:
+            for record, outcomes in zip(records, told, strict=True):
+                if not isinstance(outcomes, Exception):
+                    _count(self.metrics, record, outcomes)
+        if self._bell is not None and any(told):
+            self._bell.ring()
+        return told
+
+    async def _in_parts(self, records: Sequence[StepRecord]) -> list[dict[int, EffectOutcome] | Exception]:
+        told: list[dict[int, EffectOutcome] | Exception] = []
+        async with self._database.connection() as connection, connection.transaction():
+            if any(map(_blocks, records)):
+                await connection.execute(STATEMENTS["alone"])
+            for part in _parts(records):
+                told += await self._part(connection, part)
+        return told
+
+    async def _part(
+        self, connection: asyncpg.pool.PoolConnectionProxy, records: Sequence[StepRecord]
+    ) -> list[dict[int, EffectOutcome] | Exception]:
+        try:
+            async with connection.transaction():
+                rows = await connection.fetch(COMMIT, *_arguments(records, self._lease_seconds))
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(records) == 1:
+                return [error]
+            return [(await self._part(connection, [record]))[0] for record in records]
+        return _told(records, rows)
+
     async def _drain(self) -> None:
         held: list[_Waiting] = []
         while True:
@@ -186,18 +256,21 @@ class Committer:
                 self._queue.task_done()
 
     def _take(self, first: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-        """At most one step of a persona in a group: the statement sees one state of the world."""
+        """At most one step of a persona in a group, and a block alone: the statement sees one state of the world."""
         group: list[_Waiting] = []
         held: list[_Waiting] = []
         personas: set[int] = set()
         candidates = first
         while candidates or (not self._queue.empty() and len(group) < GROUP):
             waiting = candidates.pop(0) if candidates else self._queue.get_nowait()
-            if waiting.record.persona_id in personas or len(group) >= GROUP:
+            blocks = _blocks(waiting.record)
+            if waiting.record.persona_id in personas or len(group) >= GROUP or (blocks and group):
                 held.append(waiting)
                 continue
             personas.add(waiting.record.persona_id)
             group.append(waiting)
+            if blocks:
+                return group, [*held, *candidates]
         return group, held
 
     async def _settle(self, group: list[_Waiting]) -> None:
@@ -226,12 +299,36 @@ class Committer:
 
     async def _write(self, records: Sequence[StepRecord]) -> list[asyncpg.Record]:
         arguments = _arguments(records, self._lease_seconds)
-        rows = await patiently(
-            lambda: self._database.fetch(COMMIT, *arguments), MET, tries=DEADLOCK_TRIES, wait=DEADLOCK_WAIT
-        )
+        write = self._write_alone if any(map(_blocks, records)) else self._database.fetch
+        rows = await patiently(lambda: write(COMMIT, *arguments), MET, tries=DEADLOCK_TRIES, wait=DEADLOCK_WAIT)
         self.groups += 1
         self.steps += len(records)
         return rows
+
+    async def _write_alone(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(STATEMENTS["alone"])
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+
+
+def _told(records: Sequence[StepRecord], rows: list[asyncpg.Record]) -> list[dict[int, EffectOutcome] | Exception]:
+    live, outcomes = _read(rows)
+    return [
+        outcomes.get(r.turn_id, {}) if r.turn_id in live else Superseded(f"turn {r.turn_id} has moved on")
+        for r in records
+    ]
+
+
+def _blocks(record: StepRecord) -> bool:
+    return any(action.effect is not None and action.effect.kind == "block" for action in record.actions)
+
+
+def _parts(records: Sequence[StepRecord]) -> Iterator[Sequence[StepRecord]]:
+    """The records in their order: up to `GROUP` of them together, each block alone."""
+    for blocks, these in groupby(records, key=_blocks):
+        part, size = list(these), 1 if blocks else GROUP
+        yield from (part[first : first + size] for first in range(0, len(part), size))
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:
@@ -239,8 +336,8 @@ def _fail(waiting: _Waiting, error: Exception) -> None:
         waiting.done.set_exception(error)
 
 
-def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> list[tuple[StepRecord, dict[int, EffectOutcome]]]:
-    """Tell each step what came of it; those that stand are returned."""
+def _read(rows: list[asyncpg.Record]) -> tuple[set[int], dict[int, dict[int, EffectOutcome]]]:
+    """The turns whose steps stand, and what came of their effects."""
     live: set[int] = set()
     outcomes: dict[int, dict[int, EffectOutcome]] = {}
     for turn_id, ordinal, outcome, object_id in rows:
@@ -248,6 +345,12 @@ def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> list[tuple[StepR
             live.add(turn_id)
         else:
             outcomes.setdefault(turn_id, {})[ordinal] = EffectOutcome(outcome, object_id)
+    return live, outcomes
+
+
+def _tell(group: list[_Waiting], rows: list[asyncpg.Record]) -> list[tuple[StepRecord, dict[int, EffectOutcome]]]:
+    """Tell each step what came of it; those that stand are returned."""
+    live, outcomes = _read(rows)
     for waiting in group:
         turn_id = waiting.record.turn_id
         if turn_id not in live:

@@ -180,7 +180,7 @@ class _Growing:
         engaged = {(row["cause"], row["turn_id"]) for row in rows if row["effect"] != "post"}
         causes = []
         for row in rows:
-            thing = ("post" if row["effect"] == "repost" else row["effect"], row["object_id"])
+            thing = ("post" if row["effect"] in ("repost", "quote") else row["effect"], row["object_id"])
             acted = row["effect"] != "post" or (row["cause"], row["turn_id"]) in engaged
             if thing in self.seen or not (acted or self.first):
                 continue

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 Kind = Literal[
-    "post", "comment", "like", "unlike", "follow", "unfollow", "repost", "mute", "report", "bio", "say", "like_message"
-]
+    "post", "comment", "like", "unlike", "follow", "unfollow", "repost", "mute", "report", "bio", "say", "like_message",
+    "quote", "reply", "like_comment", "unlike_comment", "block", "react",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,12 @@ class Effect:
     @property
     def key(self) -> tuple[str, int | None] | None:
         """Effects of one reply with the same key would contradict or repeat each other."""
-        return None if self.target_id is None else (FAMILY.get(self.kind, self.kind), self.target_id)
+        return None if self.target_id is None else (family(self.kind), self.target_id)
+
+    @property
+    def keys(self) -> tuple[tuple[str, int | None], ...]:
+        """All keys that an effect has."""
+        return () if self.key is None else (self.key,)
 
 
 class NewPost(Effect):
@@ -63,6 +69,46 @@ class ReportPost(Effect):
     kind = "report"
 
 
+class Quote(Effect):
+    """A post of one's own over another: over the original, where that is shared."""
+
+    kind = "quote"
+
+
+class Reply(Effect):
+    """A comment that answers the comment `target_id`."""
+
+    kind = "reply"
+
+    @property
+    def key(self) -> None:
+        return None
+
+
+class LikeComment(Effect):
+    kind = "like_comment"
+
+
+class UnlikeComment(Effect):
+    kind = "unlike_comment"
+
+
+class BlockPersona(Effect):
+    """Neither sees nor deals with the other, and neither follows the other any more."""
+
+    kind = "block"
+
+    @property
+    def keys(self) -> tuple[tuple[str, int | None], ...]:
+        return (("follow", self.target_id), ("mute", self.target_id))
+
+
+class React(Effect):
+    """A feeling (`body`) about a post, in place of an earlier one."""
+
+    kind = "react"
+
+
 class NewBio(Effect):
     kind = "bio"
 
@@ -85,4 +131,9 @@ class LikeMessage(Effect):
     kind = "like_message"
 
 
-FAMILY: dict[Kind, str] = {"like": "like", "unlike": "like", "follow": "follow", "unfollow": "follow"}
+FAMILY: dict[Kind, str] = {"unlike": "like", "unfollow": "follow", "unlike_comment": "like_comment", "block": "mute"}
+
+
+def family(kind: Kind) -> str:
+    """What an effect and its opposite share."""
+    return FAMILY.get(kind, kind)

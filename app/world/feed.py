@@ -52,11 +52,6 @@ async def following(database: Database, persona_id: int, *, limit: int, after: P
     return await database.fetch(FEED["following"], after.id, limit, persona_id)
 
 
-async def search(database: Database, words: str, *, limit: int, after: Position) -> list[Row]:
-    """Posts that hold all the words, newest first."""
-    return await database.fetch(FEED["search"], after.id, limit, words)
-
-
 async def of_leaning(
     database: Database, leaning: str, *, limit: int, after: Position
 ) -> tuple[list[Row], Position | None]:
@@ -91,10 +86,6 @@ async def for_persona(
     return await database.fetch(FEED[f"for_persona_{which}"], persona_id, limit)
 
 
-async def search_for_persona(database: Database, persona_id: int, words: str, limit: int) -> list[Row]:
-    return await database.fetch(FEED["search_for_persona"], persona_id, words, limit)
-
-
 async def comments_for_persona(database: Database, persona_id: int, post_id: int, limit: int) -> list[Row] | None:
     """A post's newest comments; None when there is no such post."""
     rows = await database.fetch(FEED["comments_for_persona"], persona_id, post_id, limit)
@@ -108,11 +99,6 @@ async def author_for_persona(database: Database, persona_id: int, post_id: int) 
 async def follows_actions(database: Database, persona_id: int, limit: int) -> list[Row]:
     """What those whom a persona follows did lately."""
     return await database.fetch(FEED["follows_actions"], persona_id, limit)
-
-
-async def search_people(database: Database, persona_id: int, words: str, limit: int) -> list[Row]:
-    literal = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return await database.fetch(FEED["search_people"], persona_id, words.removeprefix("@"), literal, limit)
 
 
 async def situations(database: Database, persona_ids: list[int]) -> dict[int, Row]:

@@ -31,6 +31,16 @@ async def thread(database: Database, post_id: int, *, after: int = 0, limit: int
     return await database.fetch(PROFILES["thread"], post_id, after, limit)
 
 
+async def quotes(database: Database, post_id: int, limit: int) -> list[Row]:
+    """The posts that quote a post, newest first."""
+    return await database.fetch(PROFILES["quotes"], post_id, limit)
+
+
+async def felt(database: Database, post_id: int) -> dict[str, int]:
+    """How often each reaction was had to a post, the most frequent first."""
+    return {row["kind"]: row["times"] for row in await database.fetch(PROFILES["felt"], post_id)}
+
+
 async def comments_by(database: Database, persona_id: int, *, before: int = INT64_MAX, limit: int) -> list[Row]:
     """A persona's comments with the posts they are on, newest first."""
     return await database.fetch(PROFILES["comments_by"], persona_id, before, limit)

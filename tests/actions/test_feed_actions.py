@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.actions import feed as actions
-from app.actions.feed import ALWAYS, ago, cut, feed_actions, fit
+from app.actions import showing
+from app.actions.feed import ALWAYS, feed_actions
 from app.actions.registry import Action, ActionContext, ActionRefused, ActionSet, Reading
+from app.actions.showing import ago, cut, fit
 from app.agent.prompt import quote
 from app.db.engine import Database
 from app.ledger.commit import EffectOutcome
 from app.world import effects
 from app.world.effects import Effect
 from tests.agent.test_prompt import tokens
+from tests.conftest import NOON
 from tests.ledger.test_commit import commit, step, turns_for
 
 _steps = itertools.count()
@@ -34,7 +37,7 @@ async def do(database: Database, persona: int, *wishes: Effect) -> list[EffectOu
 async def see(database: Database, persona: int, action: Action, *, budget: int = 400, **arguments: Any) -> Reading:
     assert action.read is not None
     given = action.arguments.model_validate(arguments)
-    return await action.read(ActionContext(database, persona, budget), given)
+    return await action.read(ActionContext(database, persona, budget, datetime.now(UTC)), given)
 
 
 VIEWS = [actions.view_most_recent_posts, actions.view_most_popular_posts, actions.view_most_commented_posts]
@@ -149,7 +152,14 @@ TEXTS = {
 
 
 def rows(text: str, title: str | None = None) -> list[Any]:
-    same = {"author_username": "dale_offgrid", "author_id": 7, "repost_of": None, "title": title, "likes_count": 3}
+    same = {
+        "author_username": "dale_offgrid",
+        "author_id": 7,
+        "repost_of": None,
+        "title": title,
+        "likes_count": 3,
+        "quote_of": None,
+    }
     return [
         {
             **same,
@@ -163,29 +173,33 @@ def rows(text: str, title: str | None = None) -> list[Any]:
     ]
 
 
+def shown_now(row: Any) -> dict[str, Any]:
+    return showing.post(row, NOON)
+
+
 @pytest.mark.parametrize("budget", [50, 400, 2_000])
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_reading_keeps_to_its_tokens(name: str, budget: int) -> None:
     """By OpenAI's own tokenizer; a fifth and an item's names more, since we count without one."""
-    shown = fit(rows(TEXTS[name], TEXTS[name]), budget, actions._post)
+    shown = fit(rows(TEXTS[name], TEXTS[name]), budget, shown_now)
     assert shown
     assert tokens(quote({"posts": shown}, "⟦abcd⟧")) <= 1.2 * budget + 100
 
 
 def test_control_counting_bytes_alone_hostile_text_takes_thrice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "tokens", lambda text: len(text.encode()) // 4 + 1)
-    shown = fit(rows(TEXTS["cuneiform"]), 400, actions._post)
+    monkeypatch.setattr(showing, "tokens", lambda text: len(text.encode()) // 4 + 1)
+    shown = fit(rows(TEXTS["cuneiform"]), 400, shown_now)
     assert tokens(quote({"posts": shown}, "⟦abcd⟧")) > 2 * 400
 
 
 def test_ordinary_posts_fit_by_the_handful() -> None:
-    assert len(fit(rows(SENTENCE), 400, actions._post)) >= 5
+    assert len(fit(rows(SENTENCE), 400, shown_now)) >= 5
 
 
 @given(st.lists(st.text(max_size=500), max_size=10), st.integers(1, 3_000))
 def test_what_is_shown_is_the_best_ranked(texts: list[str], budget: int) -> None:
     given_rows = [{**rows("x")[0], "body": text, "root_id": n} for n, text in enumerate(texts)]
-    shown = fit(given_rows, budget, actions._post)
+    shown = fit(given_rows, budget, shown_now)
     assert [item["id"] for item in shown] == list(range(len(shown)))
     assert bool(shown) == bool(texts)
     assert all(item["text"] == cut(item["text"], 280) for item in shown)
@@ -211,7 +225,7 @@ def test_cut(text: str, limit: int) -> None:
     ("seconds", "said"), [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (7_200, "2h"), (90_000, "1d")]
 )
 def test_ago(seconds: int, said: str) -> None:
-    assert ago(datetime.now(UTC) - timedelta(seconds=seconds)) == said
+    assert ago(NOON - timedelta(seconds=seconds), NOON) == said
 
 
 # The tools as they are offered

@@ -23,6 +23,9 @@ from tests.conftest import copy_of, run_sql
 from tests.world.test_plans import big_scans, blocks
 
 RUN, TURN, POST, PERSONA = 30, 29_500, 24_000, 7
+REPORTED = 10
+"""A post with three open reports; of 30,000 reports, of 10,000 posts, one in a hundred is open."""
+
 WORLD = """
 INSERT INTO personas (username, description, followers_count, following_count)
     SELECT 'p' || n, 'x', 20, 20 FROM generate_series(1, 5000) n;
@@ -65,6 +68,9 @@ INSERT INTO marks (turn_id, step, ordinal, run_id, persona_id, mark, kind, objec
     SELECT id, 0, 0, run_id, persona_id, 'copy', 'post', id, 'post', id - 1, 1, 'post', 1 + id % 300, 1, now()
     FROM turns WHERE id % 20 = 0 AND id <= 50000;
 INSERT INTO quarantines (post_id, taken_by, reason) SELECT id, 'guard', 'r' FROM posts WHERE id % 100 = 0;
+INSERT INTO reports (post_id, reporter_id, reason, verdict, closed_at)
+    SELECT 1 + n % 10000, 1 + n / 10000, 'r', v, CASE WHEN v IS NOT NULL THEN now() END
+    FROM generate_series(0, 29999) n, LATERAL (SELECT CASE WHEN n % 100 <> 9 THEN 'dismissed' END AS v) t;
 INSERT INTO budgets (scope, key, day, spent_tokens, spent_usd)
     SELECT 'persona', p, (now() AT TIME ZONE 'UTC')::date - d, 1000, 1
     FROM generate_series(1, 5000) p, generate_series(0, 9) d
@@ -151,13 +157,19 @@ ASKED = {
         MODERATION["look_into"], ([RUN], JUST_READ, OWN_INSTRUCTIONS, ENOUGH / PARTS, AT_ONCE), 4_000
     ),
     "moderation: what spreads": Asked(MODERATION["spreading"], (["post"] * 3, [10, 11, 12], OTHERS), 200),
-    "moderation: a cascade": Asked(MODERATION["cascade"], (POST,), 100),
+    "moderation: a cascade": Asked(MODERATION["cascade"], ("post", POST, False), 100),
+    "moderation: a cascade with what quotes it": Asked(MODERATION["cascade"], ("post", POST, True), 100),
+    "moderation: answers to a comment, too": Asked(MODERATION["cascade"], ("comment", PERSONA, True), 100),
     "moderation: counters held": Asked(MODERATION["hold"], ([POST, POST + 1],), 100),
     "moderation: hide": Asked(MODERATION["apply"], ([POST], [PERSONA]), 300),
     "moderation: take": Asked(
         MODERATION["take"], (["post"], [POST + 1], ["post"], [POST + 1], "guard", None, "r"), 200
     ),
-    "moderation: lift": Asked(MODERATION["lift"], (POST, None, "r"), 200),
+    "moderation: lift": Asked(MODERATION["lift"], (POST, None, "r", "post"), 200),
+    "moderation: lift a comment": Asked(MODERATION["lift"], (PERSONA, None, "r", "comment"), 200),
+    "moderation: open reports": Asked(MODERATION["reports"], (INT64_MAX, 50), 1_000),
+    "moderation: close reports": Asked(MODERATION["close_reports"], (REPORTED, "dismissed", None), 200),
+    "moderation: what reports were closed with": Asked(MODERATION["last_verdict"], (REPORTED,), 50),
     "moderation: flagged": Asked(MODERATION["flagged"], (JUST_READ, OWN_INSTRUCTIONS, 50), 5_000),
     "moderation: spread lately": Asked(MODERATION["spread_lately"], (20,), 200, frozenset({"marks"})),
     "moderation: quarantined": Asked(MODERATION["quarantined"], (50,), 1_500),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.actions import feed as actions
+from app.actions import showing
 from app.db.engine import Database
 from app.settings import load_settings
 from app.venues import feed as venue
@@ -48,7 +48,7 @@ async def transcript(database: Database, seed: int) -> str:
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time stands still."""
     monkeypatch.setattr(venue, "now", lambda: datetime(2026, 11, 21, 12, tzinfo=UTC))
-    monkeypatch.setattr(actions, "ago", lambda _: "1m")
+    monkeypatch.setattr(showing, "ago", lambda _, __: "1m")
 
 
 async def test_one_cycle_is_the_same_to_the_letter(database: Database) -> None:

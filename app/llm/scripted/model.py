@@ -6,11 +6,13 @@ import msgspec
 
 from app.llm.model import Completion, Request, ToolCall, Usage, encode_reply
 from app.llm.scripted.acting import Actor
+from app.llm.scripted.answering import bent
 from app.llm.scripted.anybody import invent
 from app.llm.scripted.chance import digest, stream
 from app.llm.scripted.chatting import Chatter
 from app.llm.scripted.plan import plan
 from app.llm.scripted.reading import Call, Persona, Scene, read
+from app.llm.scripted.remembering import look_back
 from app.llm.scripted.room import read_room
 from app.llm.scripted.voice import Voice
 from app.llm.scripted.voices import bank
@@ -19,6 +21,8 @@ NAME = "scripted"
 FINGERPRINT = "offline model, no language model"
 CHATS = frozenset({"say"})
 """Who is offered this sits in a chatroom."""
+
+LOOKS_BACK = frozenset({"reflect"})
 
 _GOODBYES = ("That is all from me for now.", "Nothing more to add.", "Done for this turn.", "Back to reading.")
 
@@ -37,8 +41,13 @@ class ScriptedModel:
         turn = digest(self.seed, request.seed, _fingerprint(request.messages[:2]))
         if CHATS & scene.offered:
             return self._chat(request, scene, turn)
+        if scene.offered >= LOOKS_BACK:
+            key = f"{turn}{scene.replies}"
+            calls = [look_back(scene.memories, stream(turn, "look back"))]
+            return _completion(request, *_reply(scene, calls, False, key), key)
         intent = plan(stream(turn, "plan"), scene.follows)
-        actor = Actor(scene, intent, self._voice(scene.persona), stream(turn, "step", scene.replies))
+        rather = bent(stream(turn, "bent"))
+        actor = Actor(scene, intent, self._voice(scene.persona), stream(turn, "step", scene.replies), rather)
         calls = actor.calls()
         if calls and intent.ends_at_once and not actor.left()[len(calls) :] and scene.replies:
             calls.append(Call("end_turn", {}))

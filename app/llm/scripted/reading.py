@@ -12,6 +12,8 @@ from app.world.text import INT64_MAX
 KEEP = 700
 """Characters kept of any text that others wrote: more than a post may have."""
 
+MEMORIES_MAX = 60
+
 _HANDLE = re.compile(r"@?([A-Za-z0-9](?:[A-Za-z0-9_.-]{0,38}[A-Za-z0-9])?)")
 _WHO = re.compile(
     r"^You are @([A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?)(?: \((.*?)\))?(?:, (.*?))?\.?$\n?", re.MULTILINE
@@ -21,6 +23,7 @@ _WROTE = re.compile(r"wrote (\d{1,9}) posts? and (\d{1,9}) comments?")
 _FOLLOWED = re.compile(r"(\d{1,9}) follows? you, you follow (\d{1,9})")
 _CAP = re.compile(r"at most (\d{1,4}) action")
 _MARK = re.compile(r"⟦[^⟦⟧\n]{1,40}⟧")
+_MEMORIES = re.compile(r"^You remember: (⟦[^⟦⟧\n]{1,40}⟧)(.*)\1$", re.MULTILINE)
 _MANUAL = re.compile(r"^([a-z]\w{0,40})\(", re.MULTILINE)
 _TOOL_NAME = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 
@@ -47,11 +50,22 @@ class Post:
 
 @dataclass(frozen=True)
 class Remark:
-    """A comment under a post."""
+    """A comment under a post; `reply_to` is the comment that it answers, 0 if none."""
 
     post_id: int
     by: str
     text: str
+    id: int = 0
+    reply_to: int = 0
+
+
+@dataclass(frozen=True)
+class News:
+    """An item of the news, as it was shown."""
+
+    title: str
+    source: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,14 +92,16 @@ class Scene:
     remarks: list[Remark] = field(default_factory=list)
     followed: dict[str, bool] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
+    memories: list[str] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
 
     def times(self, name: str) -> int:
         return sum(call.name == name for call in self.made)
 
     def lately_did(self, verb: str) -> set[int]:
-        """The posts that "Lately you" says it did `verb` to."""
-        parts = [part for part in self.lately.split(";") if verb in part]
-        return {int(number) for part in parts for number in re.findall(r"#(\d{1,18})", part.split("“")[0])}
+        """The numbers of what "Lately you" says it did `verb` to."""
+        found = (re.match(rf"{verb}(?: on)? #(\d{{1,18}})", part.strip()) for part in self.lately.split(";"))
+        return {int(one[1]) for one in found if one}
 
 
 def decoded(data: bytes | str) -> object:
@@ -164,6 +180,15 @@ def _read_situation(scene: Scene, text: str) -> None:
     if caps := _CAP.findall(text):
         scene.cap = int(caps[-1])
     scene.lately = tail.partition("\n")[0][:4_000]
+    scene.memories = _remembered(text)
+
+
+def _remembered(text: str) -> list[str]:
+    """What the persona remembers; nothing that others wrote can stand between its marks."""
+    found = _MEMORIES.search(text)
+    value = decoded(found[2]) if found else None
+    lines = value.get("memories") if isinstance(value, dict) else None
+    return [line for line in lines[:MEMORIES_MAX] if isinstance(line, str)] if isinstance(lines, list) else []
 
 
 def _read_message(scene: Scene, message: dict[object, object]) -> None:
@@ -213,6 +238,9 @@ def _note(scene: Scene, value: object, depth: int) -> None:
         return
     _note_posts(scene, value)
     _note_people(scene, value)
+    for row in _rows(value, "news"):
+        if title := " ".join(_text(row.get("title")).split()):
+            scene.news.append(News(title, " ".join(_text(row.get("source")).split())[:60], _text(row.get("text"))))
     for key in ("results", "result", "content"):
         if depth < 3 and isinstance(value.get(key), dict | list):
             _note(scene, value[key], depth + 1)
@@ -232,14 +260,16 @@ def _note_posts(scene: Scene, value: dict[object, object]) -> None:
     for row in _rows(value, "comments"):
         by, text = _handle(row.get("by")), _text(row.get("text"))
         if post_id and by and text:
-            scene.remarks.append(Remark(post_id, by, text))
+            scene.remarks.append(Remark(post_id, by, text, identifier(row.get("id")), identifier(row.get("reply_to"))))
+            if by_id := identifier(row.get("by_id")):
+                scene.ids[by] = by_id
 
 
 def _note_people(scene: Scene, value: dict[object, object]) -> None:
     for row in _rows(value, "actions"):
         if by := _handle(row.get("by")):
             scene.followed[by] = True
-        if row.get("did") == "post" and (post := _post({**row, "id": row.get("post_id")})) is not None:
+        if row.get("did") in ("post", "quote") and (post := _post({**row, "id": row.get("post_id")})) is not None:
             scene.posts.setdefault(post.id, post)
     for row in [*_rows(value, "users"), value]:
         by, by_id = _handle(row.get("by")), identifier(row.get("by_id")) or identifier(row.get("id"))

@@ -38,6 +38,28 @@ class Voice:
                 break
         return _cut(text, COMMENT_MAX)
 
+    def opinion(self, text: str, index: int) -> str:
+        """What the persona thinks of what a text is about, said to nobody in particular."""
+        known = [topic for topic, _ in topics(text)[:2] if topic in self.bank.stances]
+        lines = [
+            line for topic in (*known, "any") for line in self.bank.stances.get(topic, ()) if "{author}" not in line
+        ]
+        alone = tuple(line for line in lines if "{q}" not in line)
+        return (
+            self._write(self._pick(f"on {'/'.join(known)}", alone, index), index) if alone else self._post(index, None)
+        )
+
+    def quote(self, on: Post, mood: str, index: int, heard: str) -> str:
+        """A sentence to stand over `on`, with words out of it, so that no other quote says the same."""
+        hooks = self._hooks(mood)
+        apt = [line for line in (*hooks, *self.bank.callbacks) if "{q}" in line and len(sentences(line)) == 1]
+        for attempt in range(_TRIES):
+            line = self._pick(f"quote/{mood}", tuple(apt) or hooks, index + attempt)
+            text = self._write(line, index + attempt * 101, self._occasion(on, index))
+            if not _said(text, heard):
+                break
+        return _cut(text, POST_MAX)
+
     def bio(self, index: int) -> str:
         return _cut(self._write(self._pick("bios", self.bank.bios, index), index), BIO_MAX)
 
@@ -47,7 +69,7 @@ class Voice:
     def search(self, index: int) -> str:
         return self._pick("searches", self.bank.searches, index)[:100]
 
-    def warmth(self, post: Post) -> float:
+    def warmth(self, post: Post | Remark) -> float:
         """How much the persona likes what the post is about and who wrote it: about -2 to 2."""
         about = [topic for topic, _ in topics(post.text)[:2]]
         subject = sum(topic in self.bank.warm for topic in about) - sum(topic in self.bank.cold for topic in about)
