@@ -17,18 +17,19 @@ marked AS MATERIALIZED (
     SELECT a.* FROM bounds b CROSS JOIN LATERAL (
         SELECT * FROM actions a
         WHERE a.turn_id BETWEEN b.first AND b.last AND a.outcome = 'made' AND a.detail <> ''
-          AND a.effect IN ('post', 'comment', 'bio') AND a.detail IN ($2::text, $3::text)
+          AND a.effect IN ('post', 'quote', 'comment', 'reply', 'bio') AND a.detail IN ($2::text, $3::text)
         OFFSET 0
     ) a
 ),
 fresh AS MATERIALIZED (
-    SELECT a.turn_id, a.step, a.ordinal, t.run_id, t.persona_id, a.effect AS kind, a.object_id, a.detail, k.created_at,
+    SELECT a.turn_id, a.step, a.ordinal, t.run_id, t.persona_id,
+           CASE a.effect WHEN 'quote' THEN 'post' WHEN 'reply' THEN 'comment' ELSE a.effect END AS kind, a.object_id, a.detail, k.created_at,
            lower(regexp_replace(btrim(coalesce(p.body, c.body, a.arguments::jsonb ->> 'bio')), '\s+', ' ', 'g')) AS plain
     FROM marked a
     JOIN turns t ON t.id = a.turn_id
     JOIN calls k ON k.turn_id = a.turn_id AND k.step = a.step
-    LEFT JOIN posts p ON a.effect = 'post' AND p.id = a.object_id
-    LEFT JOIN comments c ON a.effect = 'comment' AND c.id = a.object_id
+    LEFT JOIN posts p ON a.effect IN ('post', 'quote') AND p.id = a.object_id
+    LEFT JOIN comments c ON a.effect IN ('comment', 'reply') AND c.id = a.object_id
     WHERE t.run_id = ANY ($1::bigint[]) AND NOT EXISTS (
         SELECT FROM marks m WHERE m.turn_id = a.turn_id AND m.step = a.step AND m.ordinal = a.ordinal
     )
@@ -132,14 +133,20 @@ WHERE t.kind <> 'bio'
   AND NOT EXISTS (SELECT FROM quarantines q WHERE t.kind = 'post' AND q.post_id = t.id)
   AND NOT EXISTS (SELECT FROM quarantines q WHERE t.kind = 'comment' AND q.comment_id = t.id)
 
--- name: cascade  A post, and the texts that are known to be copied from it, however far.
+-- name: cascade  A post or comment ($1 kind, $2 id), and the texts that are known to be copied from it, however far; if $3, quotes of posts and answers to comments too.
 WITH RECURSIVE taken AS (
-    SELECT 'post' AS kind, id FROM posts WHERE id = $1
+    SELECT $1::text AS kind, $2::bigint AS id
     UNION
-    SELECT m.kind, m.object_id FROM taken t JOIN marks m ON m.source_kind = t.kind AND m.source_id = t.id
-    WHERE m.kind <> 'bio'
+    SELECT n.kind, n.id FROM taken t CROSS JOIN LATERAL (
+        SELECT m.kind, m.object_id FROM marks m
+        WHERE m.source_kind = t.kind AND m.source_id = t.id AND m.kind <> 'bio'
+        UNION ALL
+        SELECT 'post', q.id FROM posts q WHERE $3::boolean AND t.kind = 'post' AND q.quote_of = t.id
+        UNION ALL
+        SELECT 'comment', r.id FROM comments r WHERE $3 AND t.kind = 'comment' AND r.parent_id = t.id
+    ) n (kind, id)
 )
-SELECT kind, id, 'post' AS head_kind, $1::bigint AS head_id FROM taken
+SELECT kind, id, $1 AS head_kind, $2 AS head_id FROM taken
 
 -- name: hold  Holds the counters of posts $1 and of their reposts: no repost of them can be under way then.
 SELECT c.post_id FROM post_counts c
@@ -156,9 +163,12 @@ ORDER BY t.kind, t.id
 ON CONFLICT DO NOTHING
 RETURNING post_id, comment_id
 
--- name: lift  Ends the quarantine of post $1 and of what was taken because of it.
+-- name: lift  Ends the quarantine of a post or comment ($4 kind, $1 id) and of what was taken because of it.
 UPDATE quarantines q SET lifted_at = now(), lifted_by = $2, lift_reason = $3
-FROM (SELECT id FROM quarantines WHERE post_id = $1 AND lifted_at IS NULL) head
+FROM (
+    SELECT id FROM quarantines
+    WHERE lifted_at IS NULL AND ($4 = 'post' AND post_id = $1 OR $4 = 'comment' AND comment_id = $1)
+) head
 WHERE q.lifted_at IS NULL AND (q.id = head.id OR q.cause = head.id)
 RETURNING q.post_id, q.comment_id
 
@@ -186,8 +196,30 @@ answers AS (
 )
 SELECT (SELECT count(*) FROM changed) AS posts, (SELECT count(*) FROM answers) AS comments
 
--- name: exists  Whether there is a post.
-SELECT EXISTS (SELECT FROM posts WHERE id = $1)
+-- name: exists  Whether there is a post or comment ($2 kind).
+SELECT CASE $2::text WHEN 'post' THEN EXISTS (SELECT FROM posts WHERE id = $1)
+       ELSE EXISTS (SELECT FROM comments WHERE id = $1) END
+
+-- name: reports  Posts with open reports, the one reported last first, before report $1, at most $2: how many, and the newest five reasons of each.
+SELECT o.post_id, o.reports, o.first_at, o.last_at, o.last_id,
+       (SELECT json_agg(r.reason ORDER BY r.id DESC) FROM (
+            SELECT id, reason FROM reports WHERE post_id = o.post_id AND closed_at IS NULL ORDER BY id DESC LIMIT 5
+        ) r) AS reasons,
+       coalesce(s.body, p.body) AS text, p.author_id, a.username AS author_username, p.hidden AS quarantined
+FROM (
+    SELECT post_id, count(*) AS reports, min(created_at) AS first_at, max(created_at) AS last_at, max(id) AS last_id
+    FROM reports WHERE closed_at IS NULL GROUP BY post_id HAVING max(id) < $1 ORDER BY max(id) DESC LIMIT $2
+) o
+JOIN posts p ON p.id = o.post_id
+LEFT JOIN posts s ON s.id = p.repost_of
+JOIN personas a ON a.id = p.author_id
+ORDER BY o.last_id DESC
+
+-- name: close_reports  Closes the open reports of post $1 with verdict $2, by admin $3.
+UPDATE reports SET verdict = $2, closed_at = now(), closed_by = $3 WHERE post_id = $1 AND closed_at IS NULL RETURNING id
+
+-- name: last_verdict  With what the reports of post $1 were closed last.
+SELECT verdict FROM reports WHERE post_id = $1 AND closed_at IS NOT NULL ORDER BY closed_at DESC, id DESC LIMIT 1
 
 -- name: flagged  The newest $3 marks; those of the two newest runs that were not looked into yet have no source.
 WITH newest AS (

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,7 +17,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="\b\nExamples:\n  simfeed posts flagged\n  simfeed posts quarantine 7 --reason 'asks to be repeated'\n"
-    "  simfeed posts quarantine 7 --lift\n\nWhat spreads or leaks, and the kill switch of a post.",
+    "  simfeed posts quarantine 7 --lift\n  simfeed posts reports\n  simfeed posts close 7 --verdict hidden\n\n"
+    "What spreads, leaks or was reported, and the kill switch of a post.",
 )
 
 
@@ -25,35 +27,49 @@ def quarantine(
     post: Annotated[int, typer.Argument(metavar="ID", min=1, max=INT64_MAX, help="The post.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept with the quarantine.")] = "",
     lift: Annotated[bool, typer.Option("--lift", help="Show it again.")] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Hide what quotes it, too.")] = False,
+    comment: Annotated[bool, typer.Option("--comment", help="ID is a comment's.")] = False,
     home: Home = None,
     json: Json = False,
 ) -> None:
     """\b
     Examples:
       simfeed posts quarantine 7 --reason "asks to be repeated"
+      simfeed posts quarantine 7 --cascade
       simfeed posts quarantine 7 --lift
+      simfeed posts quarantine 31 --comment
 
-    Hide a post, its reposts and its known copies from everybody; or show them again, as they were.
+    Hide a post, its reposts and its known copies from everybody; or show them again, as they were. With --cascade what
+    quotes it (or answers the comment) goes with it; --lift shows all that was hidden with it.
     """
-    try:
-        why = TypeAdapter(Note).validate_python(reason)
-    except ValidationError as error:
-        raise Invalid(f"--reason {error.errors()[0]['msg']}") from None
+    if lift and cascade:
+        raise Invalid("--lift shows all that was hidden with it: leave --cascade out")
+    why, kind = _why(reason), _kind(comment)
 
     async def work() -> moderation.Changed:
-        change = moderation.lift if lift else moderation.quarantine
         async with opened(settings_for(home)) as database, database.connection() as connection:
             async with connection.transaction():
-                changed = await change(connection, post, by=By("operator"), reason=why)
-                await record(connection, None, "post.released" if lift else "post.quarantined", str(post), reason=why)
+                by = By("operator")
+                if lift:
+                    changed = await moderation.lift(connection, post, by=by, reason=why, kind=kind)
+                else:
+                    changed = await moderation.quarantine(
+                        connection, post, by=by, reason=why, kind=kind, cascade=cascade
+                    )
+                deed = f"{kind}.released" if lift else f"{kind}.quarantined"
+                await record(connection, None, deed, str(post), reason=why)
             return changed
 
     changed = go(work())
     if json:
-        show_json({"post_id": post, "quarantined": not lift, "posts": changed.posts, "comments": changed.comments})
+        show_json({f"{kind}_id": post, "quarantined": not lift, "posts": changed.posts, "comments": changed.comments})
         return
     what = f"{changed.posts} posts and {changed.comments} comments"
-    state = "are seen again" if lift else f"are hidden; `simfeed posts quarantine {post} --lift` shows them again"
+    state = (
+        "are seen again"
+        if lift
+        else f"are hidden; `simfeed posts quarantine {post}{' --comment' * comment} --lift` shows them again"
+    )
     err.print(f"{what} {state}." if changed.posts or changed.comments else "It was so already.", markup=False)
 
 
@@ -95,6 +111,85 @@ def flagged(
     ]
     columns = ("mark", "what", "by", "copies", "similarity", "origin", "generation", "now", "at")
     table("", *columns, rows=cells, empty="Nothing was flagged.")
+
+
+def _why(reason: str) -> str:
+    try:
+        return TypeAdapter(Note).validate_python(reason)
+    except ValidationError as error:
+        raise Invalid(f"--reason {error.errors()[0]['msg']}") from None
+
+
+def _kind(comment: bool) -> moderation.Hideable:
+    return "comment" if comment else "post"
+
+
+@app.command()
+def reports(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many posts.")] = 20,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed posts reports
+      simfeed posts reports --limit 100 --json
+
+    Posts that members have reported and nobody has judged yet, the one reported last first.
+    """
+
+    async def read() -> list[dict[str, Any]]:
+        async with opened(settings_for(home)) as database:
+            rows = await moderation.open_reports(database, limit)
+        return [{**row, "reasons": msgspec.json.decode(row["reasons"])} for row in rows]
+
+    rows = go(read())
+    if json:
+        show_json(rows)
+        return
+    cells: list[tuple[object, ...]] = [
+        (r["post_id"], f"@{r['author_username']}", r["reports"], "; ".join(r["reasons"]), r["text"], r["last_at"])
+        for r in rows
+    ]
+    table("", "post", "by", "reports", "reasons", "text", "last", rows=cells, empty="No report is open.")
+
+
+@app.command()
+def close(
+    post: Annotated[int, typer.Argument(metavar="ID", min=1, max=INT64_MAX, help="The reported post.")],
+    verdict: Annotated[moderation.Verdict, typer.Option(help="It stays, or it is hidden with its cascade.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit trail.")] = "",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed posts close 7 --verdict dismissed
+      simfeed posts close 7 --verdict hidden --reason "insults a neighbour"
+
+    Judge the open reports of a post. Hidden are the post, its reposts, what quotes it, and its known copies.
+    """
+    why = _why(reason)
+
+    async def work() -> moderation.Closed:
+        async with opened(settings_for(home)) as database, database.connection() as connection:
+            async with connection.transaction():
+                closed = await moderation.close_reports(connection, post, verdict, by=By("operator"), reason=why)
+                if closed.reports:
+                    detail = {"verdict": verdict, "reason": why, "reports": closed.reports}
+                    await record(connection, None, "reports.closed", str(post), **detail)
+            return closed
+
+    closed = go(work())
+    if json:
+        hidden = {"posts": closed.changed.posts, "comments": closed.changed.comments}
+        show_json({"post_id": post, "verdict": verdict, "closed": closed.reports, **hidden})
+        return
+    if not closed.reports:
+        err.print("They were closed so already.", markup=False)
+        return
+    hidden_now = f"; {closed.changed.posts} posts and {closed.changed.comments} comments are hidden"
+    err.print(f"{closed.reports} reports are closed{hidden_now if verdict == 'hidden' else ''}.", markup=False)
 
 
 def _of(kind: str | None, number: int | None) -> str:

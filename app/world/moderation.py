@@ -5,15 +5,18 @@ A quarantine hides a post with its reposts, or a comment; nothing is deleted, an
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 import asyncpg
 
 from app.db.engine import Database
 from app.db.queries import load
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
+from app.world.text import INT64_MAX
 
 MODERATION = load("moderation")
+REPLAY = load("replay")
 OWN_INSTRUCTIONS = "repeats its own instructions"
 JUST_READ = "copies what it has just read"
 PARTS = 8
@@ -30,6 +33,8 @@ SPREADING_MAX = 20
 
 Mode = Literal["mark", "quarantine"]
 Kind = Literal["post", "comment", "bio"]
+Hideable = Literal["post", "comment"]
+Verdict = Literal["dismissed", "hidden"]
 Row: TypeAlias = asyncpg.Record
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy"
 Things: TypeAlias = Sequence[Row]
@@ -50,6 +55,24 @@ class Changed:
 
     posts: int
     comments: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """How many reports of a post were closed, and what that hid."""
+
+    reports: int
+    changed: Changed
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guard found in a run, and took (rows as JSON), and when the run began and ended."""
+
+    marks: str
+    quarantines: str
+    started_at: datetime
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -99,31 +122,69 @@ class Safety:
     quarantined: list[Row] = field(default_factory=list)
 
 
-async def quarantine(connection: Connection, post_id: int, *, by: By, reason: str) -> Changed:
+async def quarantine(
+    connection: Connection, thing_id: int, *, by: By, reason: str, kind: Hideable = "post", cascade: bool = False
+) -> Changed:
     """Hide a post, its reposts and every known near copy of it from everybody, in the caller's transaction.
 
-    Raises:
-        NotFound: there is no such post.
-    """
-    await _found(connection, post_id)
-    return await _take(connection, await connection.fetch(MODERATION["cascade"], post_id), by, reason)
-
-
-async def lift(connection: Connection, post_id: int, *, by: By, reason: str) -> Changed:
-    """Show a post again, with all that was taken because of it. The guard leaves it alone from now on.
+    Args:
+        kind: what has the id: a comment can be hidden too.
+        cascade: take also what quotes the post, or answers the comment, and so on; else quotes stay, without its text.
 
     Raises:
-        NotFound: there is no such post.
+        NotFound: there is no such thing.
     """
-    await _found(connection, post_id)
-    rows = await connection.fetch(MODERATION["lift"], post_id, by.admin_id, reason)
-    return await _apply(connection, rows)
+    await _found(connection, thing_id, kind)
+    things = await connection.fetch(MODERATION["cascade"], kind, thing_id, cascade)
+    return await _take(connection, things, by, reason)
 
 
-async def _found(connection: Connection, post_id: int) -> None:
+async def lift(connection: Connection, thing_id: int, *, by: By, reason: str, kind: Hideable = "post") -> Changed:
+    """Show it again, with all that was taken because of it. The guard leaves it alone from now on.
+
+    Raises:
+        NotFound: there is no such thing.
+    """
+    await _found(connection, thing_id, kind)
+    return await _apply(connection, await connection.fetch(MODERATION["lift"], thing_id, by.admin_id, reason, kind))
+
+
+async def _found(connection: Connection, thing_id: int, kind: Hideable) -> None:
     await connection.execute(MODERATION["turn"])
-    if not await connection.fetchval(MODERATION["exists"], post_id):
-        raise NotFound(f"no post has the id {post_id}")
+    if not await connection.fetchval(MODERATION["exists"], thing_id, kind):
+        raise NotFound(f"no {kind} has the id {thing_id}")
+
+
+async def close_reports(connection: Connection, post_id: int, verdict: Verdict, *, by: By, reason: str) -> Closed:
+    """Close a post's open reports; with the verdict `hidden` it goes into quarantine with its whole cascade.
+
+    Whoever gives the same verdict again changes nothing.
+
+    Raises:
+        NotFound: there is no such post, or nobody has reported it.
+        Conflict: its reports were closed with the other verdict.
+    """
+    await _found(connection, post_id, "post")
+    closed = await connection.fetch(MODERATION["close_reports"], post_id, verdict, by.admin_id)
+    if closed:
+        hides = verdict == "hidden"
+        changed = Changed(0, 0)
+        if hides:
+            changed = await quarantine(connection, post_id, by=by, reason=reason or "reported", cascade=True)
+        return Closed(len(closed), changed)
+    before = await connection.fetchval(MODERATION["last_verdict"], post_id)
+    if before is None:
+        raise NotFound(f"nobody has reported post {post_id}")
+    if before != verdict:
+        raise Conflict(
+            f"the reports of post {post_id} were closed before: {before}; its quarantine can still be set and lifted"
+        )
+    return Closed(0, Changed(0, 0))
+
+
+async def open_reports(database: Database, limit: int, *, before: int = INT64_MAX) -> list[Row]:
+    """Posts with open reports, the one reported last first; `last_id` is where the next page begins."""
+    return await database.fetch(MODERATION["reports"], before, limit)
 
 
 async def look_into(database: Database, run_ids: Sequence[int], mode: Mode) -> Changed:
@@ -151,6 +212,15 @@ async def look_into(database: Database, run_ids: Sequence[int], mode: Mode) -> C
         kinds, ids = zip(*sorted(origins), strict=True)
         things = await connection.fetch(MODERATION["spreading"], kinds, ids, OTHERS)
         return await _take(connection, things, By("guard"), REASON)
+
+
+async def guard_as_was(database: Database, run_id: int, was: Guarded) -> None:
+    """At the end of a replay: the marks and quarantines that the guard made then are there again; twice is as once."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(MODERATION["turn"])
+        await connection.execute(REPLAY["marks_as_were"], was.marks)
+        await _apply(connection, await connection.fetch(REPLAY["taken_as_was"], was.quarantines))
+        await connection.execute(REPLAY["times_as_were"], run_id, was.started_at, was.ended_at)
 
 
 async def left_over(database: Database, venue: str, run_id: int) -> list[int]:

@@ -6,7 +6,7 @@ import httpx2
 
 from app.db.engine import Database
 from app.world import moderation
-from app.world.effects import NewBio
+from app.world.effects import NewBio, ReportPost
 from app.world.moderation import OWN_INSTRUCTIONS
 from tests.web.test_contract import populate
 from tests.web.test_edge import assert_problem
@@ -95,3 +95,52 @@ async def test_what_spreads_and_leaks_is_told(
     assert len((await client.get("/safety?limit=1", headers=admin)).json()["flagged"]) == 1
     answer = await put(client, admin, seed, quarantined=False)
     assert (answer.json()["posts"], answer.json()["comments"]) == (2, 1)
+
+
+async def test_reports_are_judged_once(client: httpx2.AsyncClient, admin: dict[str, str], database: Database) -> None:
+    world = await World.of(database, 4)
+    post, other = await world.writes(1), await world.writes(2, "another text, and quite another at that")
+    for persona, number in ((2, post), (3, post), (3, other)):
+        await world.does(persona, ReportPost(number, body=f"<b>by {persona}</b>"))
+    first = (await client.get("/reports?limit=1", headers=admin)).json()
+    assert [(one["post_id"], one["reports"]) for one in first["data"]] == [(other, 1)]
+    second = (await client.get(f"/reports?limit=1&cursor={first['next_cursor']}", headers=admin)).json()
+    assert second["next_cursor"] is None
+    assert [(one["post_id"], one["reasons"]) for one in second["data"]] == [(post, ["<b>by 3</b>", "<b>by 2</b>"])]
+
+    async def judge(number: int, verdict: str, **more: str) -> httpx2.Response:
+        return await client.put(f"/reports/{number}", json={"verdict": verdict, **more}, headers=admin)
+
+    hidden = await judge(post, "hidden", reason="spam")
+    assert hidden.json() == {"post_id": post, "verdict": "hidden", "closed": 2, "posts": 1, "comments": 0}
+    assert (await judge(post, "hidden")).json()["closed"] == 0
+    assert_problem(await judge(post, "dismissed"), 409)
+    assert (await judge(other, "dismissed")).json()["closed"] == 1
+    assert_problem(await client.get(f"/post/{post}"), 404)
+    assert (await client.get(f"/post/{other}")).status_code == 200
+    assert (await client.get("/reports", headers=admin)).json()["data"] == []
+    for number, verdict, status in ((99, "hidden", 404), (other, "burnt", 422)):
+        assert_problem(await judge(number, verdict), status)
+    assert_problem(await judge(other, "hidden", reason="r" * 201), 422)
+    assert_problem(await client.put(f"/reports/{other}", json={"verdict": "hidden"}), 401)
+    assert_problem(await client.get("/reports"), 401)
+    assert_problem(await client.get("/reports?cursor=x", headers=admin), 422)
+    deeds = await database.fetch("SELECT subject FROM audit WHERE action = 'reports.closed' ORDER BY id")
+    assert [row["subject"] for row in deeds] == [str(post), str(other)]
+
+
+async def test_a_comment_is_hidden_and_shown_again(
+    client: httpx2.AsyncClient, admin: dict[str, str], database: Database
+) -> None:
+    world = await World.of(database, 2)
+    post = await world.writes(1)
+    comment = await world.writes(2, "an answer", on=post)
+    path = f"/comments/{comment}/quarantine"
+    assert_problem(await client.put(path, json={"quarantined": True}), 401)
+    hidden = await client.put(path, json={"quarantined": True, "cascade": True}, headers=admin)
+    assert hidden.json() == {"comment_id": comment, "quarantined": True, "posts": 0, "comments": 1}
+    assert (await client.get(f"/posts/{post}/comments")).json() == []
+    shown = await client.put(path, json={"quarantined": False}, headers=admin)
+    assert shown.json()["comments"] == 1
+    assert len((await client.get(f"/posts/{post}/comments")).json()) == 1
+    assert_problem(await client.put("/comments/99/quarantine", json={"quarantined": True}, headers=admin), 404)

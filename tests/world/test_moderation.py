@@ -11,7 +11,7 @@ import pytest
 from app.db.engine import Database
 from app.errors import NotFound
 from app.ledger.commit import ActionRecord, Committer, ExposureRecord
-from app.world import feed, moderation
+from app.world import feed, moderation, search
 from app.world.effects import (
     Effect,
     FollowPersona,
@@ -111,8 +111,8 @@ async def everything_read(database: Database, persona: int, post: int, author: i
     for which in ("latest", "top", "discussed"):
         found[f"for persona {which}"] = await feed.for_persona(database, persona, which, 10)
     found["following"] = await feed.following(database, persona, limit=100, after=first)
-    found["search"] = await feed.search(database, "swans", limit=100, after=first)
-    found["persona's search"] = await feed.search_for_persona(database, persona, "swans", 10)
+    found["search"] = (await search.posts(database, "swans", limit=100, after=first)).rows
+    found["persona's search"] = await search.for_persona(database, persona, "swans", 10)
     found["page"] = await feed.page(database, 1)
     found["post"] = await feed.post(database, post)
     found["comments"] = await feed.comments(database, post, limit=100)

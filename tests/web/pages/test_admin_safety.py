@@ -6,8 +6,10 @@ import httpx2
 import pytest
 
 from app.db.engine import Database
+from app.world.effects import ReportPost
 from tests.web.test_contract import populate
 from tests.web.test_page import BROWSER, HOSTILE
+from tests.world.test_moderation import World
 
 
 async def csrf(client: httpx2.AsyncClient) -> str:
@@ -80,3 +82,28 @@ async def test_only_admins_see_it(client: httpx2.AsyncClient) -> None:
     for path in ("/admin/safety", "/admin/safety/post/1"):
         answer = await client.get(path, headers=BROWSER)
         assert (answer.status_code, answer.headers["location"][:12]) == (303, "/admin/login")
+
+
+async def test_reports_are_judged_by_forms(browser: httpx2.AsyncClient, database: Database) -> None:
+    world = await World.of(database, 3)
+    post, other = await world.writes(1, HOSTILE[:300]), await world.writes(1, "a text that is fine, if you ask me")
+    for number in (post, other):
+        await world.does(2, ReportPost(number, body=HOSTILE[:150]))
+    page = await browser.get("/admin/safety")
+    assert page.text.count("/admin/safety/reports/") == 2
+    assert "<script>window" not in page.text
+    token = await csrf(browser)
+
+    async def judge(number: int, **form: str) -> httpx2.Response:
+        return await browser.post(f"/admin/safety/reports/{number}", data={"csrf": token, "reason": "", **form})
+
+    wrong = await judge(post, verdict="hidden", reason="r" * 201)
+    assert (wrong.status_code, f'id="wrong-reason-{post}"' in wrong.text) == (422, True)
+    assert (await judge(post, verdict="hidden", csrf="0" * 64)).status_code == 403
+    assert await world.hidden() == set()
+    assert (await judge(post, verdict="hidden")).headers["location"] == "/admin/safety?done=hidden"
+    assert (await judge(other, verdict="dismissed")).headers["location"] == "/admin/safety?done=dismissed"
+    assert await world.hidden() == {post}
+    assert (await judge(post, verdict="dismissed")).status_code == 409
+    assert (await judge(99, verdict="hidden")).status_code == 404
+    assert "No report is open" in (await browser.get("/admin/safety")).text
