@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from app import logs
-from app.actions.feed import every_feed_actions
+from app.actions.feed import ACTIONS
 from app.agent.turn import Mind
 from app.db import migrate
 from app.db.engine import Database
@@ -26,6 +26,9 @@ from app.web.app import build
 from app.web.deps import House
 from app.web.events import Relay
 from app.web.socket import Visits
+from app.web.workshop import Workshop
+from app.world import ranking
+from app.world.clock import Watch
 
 INSTANCE = load("instance")
 SKEW_SECONDS = 5.0
@@ -82,8 +85,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application: `uvicorn --factory app.main:create_app`."""
     chosen = settings or load_settings()
     check_secrets(chosen)
+    ranking.check(chosen)
     logs.configure(chosen.log_level)
-    metrics = Metrics(name for actions in every_feed_actions() for name in actions.by_name)
+    metrics = Metrics(ACTIONS)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,18 +102,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await check_clock(database)
                 async with open_mind(chosen, database, works=chosen.worker_enabled, metrics=metrics) as mind:
                     scheduler = Scheduler(mind, chosen)
-                    app.state.house = House(chosen, database, mind, scheduler)
                     ticking = _ticking(scheduler, enabled=chosen.scheduler_enabled)
                     metrics.watch_pool(database.pool.get_size, database.pool.get_idle_size)
                     relaying = Relay(database, keep=chosen.events_kept, days=chosen.events_days)
                     async with (
+                        Watch(database) as watch,
                         rooms.Relay(database) as told,
                         _working(mind, chosen, told, enabled=chosen.worker_enabled),
                         ticking,
                         relaying as relay,
+                        Workshop() as workshop,
                         metrics.watching_loop(),
                     ):
+                        app.state.house = House(chosen, database, mind, scheduler, watch)
                         app.state.relay = relay
+                        app.state.workshop = workshop
                         app.state.rooms = told
                         app.state.visits = Visits()
                         metrics.watch_clients(lambda: len(relay.clients))

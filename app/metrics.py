@@ -61,6 +61,14 @@ class Metrics:
         self.queue_depth = Gauge(
             "simfeed_queue_depth", "Batches of turns that no process has taken yet, in the world.", registry=registry
         )
+        self.alarms = Gauge(
+            "simfeed_realism_alarms",
+            "Monitors beyond a limit in the newest cycle, in the world.",
+            ["level"],
+            registry=registry,
+        )
+        for level in ("notice", "alarm"):
+            self.alarms.labels(level)
         self._in_flight = Gauge("simfeed_turns_in_flight", "Turns that are under way here.", registry=registry)
         self._pool = Gauge(
             "simfeed_db_pool_connections", "Connections of this process's pool.", ["state"], registry=registry

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="A PostgreSQL (15 or later) to use; without it the embedded server under SIMFEED_HOME."
     )
+    simfeed_world: str | None = Field(
+        None, description="The world that commands and the server work in, by its name; without it the home world."
+    )
     postgres_binaries: Path | None = Field(None, description="Folder of PostgreSQL's programs for the embedded server.")
     database_pool_size: int = Field(10, ge=2, le=200, description="Connections of each process to the database.")
 
@@ -47,6 +50,24 @@ class Settings(BaseSettings):
     scheduler_enabled: bool = Field(True, description="Whether this server's scheduler wakes the personas.")
     scheduler_overrun: Literal["skip", "queue"] = Field(
         "skip", description="What becomes of a tick while a cycle still runs: left out, or played behind it."
+    )
+    reuse: bool = Field(
+        False,
+        description="Answer a request of the feed that was answered before, byte for byte the same, with that answer, "
+        "at no cost; answers are kept in the home world.",
+    )
+    world_clock: Literal["real", "simulated"] = Field(
+        "real",
+        description="The world's clock; simulated, each of the scheduler's cycles takes WORLD_STEP_MINUTES in it.",
+    )
+    world_step_minutes: float = Field(
+        30,
+        gt=0,
+        le=525_600,
+        description="Minutes that pass in the world from one cycle to the next, if it is simulated.",
+    )
+    rounds: bool = Field(
+        False, description="Play cycles in rounds: all read the same state, then all act, and the seed decides."
     )
     worker_enabled: bool = Field(True, description="Whether this server plays turns too, or leaves them to workers.")
     batch_turns: int = Field(100, ge=1, le=10_000, description="Turns that are handed to a worker at a time.")
@@ -96,6 +117,43 @@ class Settings(BaseSettings):
     result_tokens: int = Field(400, ge=50, le=20_000, description="Tokens a reading action may return.")
     copies: Literal["mark", "quarantine"] = Field(
         "quarantine", description="What becomes of texts that two personas or more copy: marked only, or hidden too."
+    )
+
+    reactions: Literal["off", "dislike", "all"] = Field(
+        "off", description="What personas can feel about a post beside liking it: nothing, dislike, or any of five."
+    )
+
+    trends: Literal["off", "on"] = Field(
+        "off", description="Whether personas can look up which words and hashtags rise; people always can."
+    )
+
+    feed_ranker: str = Field(
+        "latest",
+        description="What ranks the feed of personas and runs that name no ranker: `NAME` or `NAME:PARAMETER=NUMBER`.",
+    )
+    who_to_follow: Literal["off", "common_neighbours", "adamic_adar", "preferential", "interest"] = Field(
+        "off", description="How people are suggested to personas, unless a run says otherwise; `off`: they are not."
+    )
+    memory: Literal["on", "off"] = Field("on", description="Whether personas remember what happened in other runs.")
+    memory_scope: Literal["persona", "run"] = Field(
+        "persona", description="What a persona can remember: all that it lived through, or this run alone."
+    )
+    memory_tokens: int = Field(200, ge=20, le=4_000, description="Tokens of memories in a turn's prompt, at most.")
+    memory_most: int = Field(150, ge=20, le=2_000, description="Memories a persona keeps; the least important go.")
+    memory_reflect: float = Field(
+        12.0, ge=0, le=1_000, description="Importance that must have come together for a reflection; 0: never."
+    )
+    embedding_model: str | None = Field(
+        None, description="Model (`PRESET/NAME`) whose embeddings say what is relevant; needs pgvector. Else words do."
+    )
+
+    alarms: str = Field(
+        "",
+        description="Limits of a run's monitors: `NAME=NOTICE/ALARM` or `NAME=off` by commas, or `off` for none.",
+    )
+    action_mix: str = Field(
+        "first",
+        description="What the mix of actions is compared with: `first`, the first cycles, or `KIND=NUMBER` by commas.",
     )
 
     rate_limit_per_minute: int = Field(

@@ -74,7 +74,7 @@ SELECT n, 1 + (hashint8(n)::bigint & 2147483647) % $4,
        || ', and ' ||
        (ARRAY['I will not be taking questions', 'somebody ought to write that down', 'that is all I have to say about it',
               'my mother agrees', 'the council has been informed'])[1 + (n / 63) % 5]
-       || '. No. ' || n,
+       || CASE WHEN n % 2 = 0 THEN '. Honestly, no. ' ELSE '. No. ' END || n,
        now() - make_interval(secs => ($3 - n) * (90 * 86400.0 / $3))
 FROM generate_series($1::bigint, $2::bigint) n
 

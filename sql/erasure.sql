@@ -82,7 +82,8 @@ done AS (
     UPDATE actions a
     SET call_id = '', name = CASE WHEN a.outcome = 'refused' THEN 'erased' ELSE a.name END, arguments = '', detail = ''
     FROM turns t WHERE t.run_id = $1 AND a.turn_id = t.id
-)
+),
+forgotten AS (DELETE FROM memories WHERE run_id = $1)
 UPDATE runs SET reason = 'erased' WHERE id = $1 AND reason IS NOT NULL
 
 -- name: purgeable  A study, when its time is over, and how much of whom is left.

@@ -21,7 +21,7 @@ WHERE e.id = ANY ($1::bigint[])
 
 -- name: comments  The same of comments that can be read, and whose post can.
 SELECT e.id AS event_id, c.id, c.post_id, c.body, c.author_id, a.username AS author_username, c.created_at,
-       f.comments_count
+       c.parent_id, c.likes_count, f.comments_count
 FROM events e
 JOIN comments c ON c.id = e.object_id AND NOT c.hidden
 JOIN personas a ON a.id = c.author_id
@@ -49,6 +49,12 @@ SELECT e.id AS event_id, r.id AS run_id, split_part(e.detail, ':', 1) AS state, 
        nullif(split_part(e.detail, ':', 2), '') AS reason, r.turns_total, e.created_at
 FROM events e JOIN runs r ON r.id = e.object_id
 WHERE e.id = ANY ($1::bigint[])
+
+-- name: news  The same of news that is shown, and was not withdrawn.
+SELECT e.id AS event_id, n.id, n.title, n.body AS text, n.source, n.url, n.published_at
+FROM events e JOIN news n ON n.id = e.object_id
+WHERE e.id = ANY ($1::bigint[]) AND n.withdrawn_at IS NULL
+  AND n.published_at <= coalesce((SELECT world_at FROM instance), now())
 
 -- name: prune  Deletes, of the $3 oldest events, those older than $2 days or behind the newest $1; never the newest.
 DELETE FROM events WHERE id IN (

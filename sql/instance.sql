@@ -9,6 +9,12 @@ UPDATE instance SET scheduler_interval_minutes = $1
 -- name: tick  Which interval of $2 seconds since $1 this is, rounded: a tick may come a moment early.
 SELECT round(extract(epoch FROM now() - $1::timestamptz) / $2::float8)::bigint
 
+-- name: world_at  Where the world's clock stands, if it is simulated.
+SELECT world_at FROM instance
+
+-- name: set_world_at  It stands at $1 from now on; null: it is real again.
+UPDATE instance SET world_at = $1
+
 -- name: run_of_slot  The run that has a slot.
 SELECT id FROM runs WHERE slot = $1
 

@@ -23,11 +23,11 @@ RETURNING id, username
 
 -- name: update  Replaces what a person may change.
 UPDATE personas SET username = $2, description = $3, bio = $4, profile = $5, model = $6, temperature = $7,
-       activity = $8, status = $9
+       activity = $8, status = $9, paused_by = CASE WHEN status = $9 THEN paused_by END
 WHERE id = $1 AND status IN ('active', 'paused') RETURNING id
 
 -- name: set_status  Pauses or wakes a persona.
-UPDATE personas SET status = $2 WHERE id = $1 AND status IN ('active', 'paused') RETURNING id, username
+UPDATE personas SET status = $2, paused_by = NULL WHERE id = $1 AND status IN ('active', 'paused') RETURNING id, username
 
 -- name: follower_rows  Whom persona $1 follows.
 SELECT id, follower, followed, created_at FROM follows WHERE follower = $1 AND id < $2 ORDER BY id DESC LIMIT $3

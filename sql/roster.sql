@@ -2,10 +2,11 @@
 
 -- name: set_status  Pauses or wakes personas $1.
 WITH locked AS (
-    SELECT id FROM personas WHERE id = ANY ($1::bigint[]) AND status NOT IN ('departed', 'cast', $2)
+    SELECT id FROM personas WHERE id = ANY ($1::bigint[])
+      AND (status NOT IN ('departed', 'cast', $2) OR (status = $2 AND paused_by IS NOT NULL))
     ORDER BY id FOR NO KEY UPDATE
 )
-UPDATE personas p SET status = $2 FROM locked l WHERE p.id = l.id RETURNING p.id, p.username
+UPDATE personas p SET status = $2, paused_by = NULL FROM locked l WHERE p.id = l.id RETURNING p.id, p.username
 
 -- name: depart  Personas $1 leave; what they made stays, and their open turns end. Turns are locked first, as commits do.
 WITH open_turns AS MATERIALIZED (
@@ -23,7 +24,7 @@ ended AS (
     SET state = 'failed', reason = 'departed', epoch = t.epoch + 1, ended_at = now(), lease_until = NULL
     FROM open_turns o WHERE t.id = o.id
 )
-UPDATE personas p SET status = 'departed', departed_at = now() FROM locked l WHERE p.id = l.id
+UPDATE personas p SET status = 'departed', departed_at = now(), paused_by = NULL FROM locked l WHERE p.id = l.id
 RETURNING p.id, p.username
 
 -- name: some  These personas, by id.

@@ -69,7 +69,7 @@ CROSS JOIN LATERAL (
 WHERE t.id = $1
 
 -- name: exposures  What a turn was shown, in order of rank.
-SELECT step, ordinal, kind, ranker, items AS shown FROM exposures WHERE turn_id = $1 ORDER BY step, ordinal
+SELECT step, ordinal, kind, ranker, version, items AS shown, scores, reasons, chances FROM exposures WHERE turn_id = $1 ORDER BY step, ordinal
 
 -- name: texts  Shared texts by their SHA-256.
 SELECT sha256, body FROM prompt_texts WHERE sha256 = ANY ($1::bytea[])

@@ -2,23 +2,34 @@
 -- Whatever changes a run's state tells it as an event, in the same statement: the state, and behind a colon a word why.
 -- That word is public: no provider's sentence and no sum of money. It is told soon: the statement also rings the events' bell.
 
--- name: open_run  A run for a slot and one turn a persona; no row when the slot is taken. $5: ids in the order of their turns.
+-- name: open_run  A run for a slot and one turn a persona; no row when the slot is taken. $5: ids in the order of their turns, $9: their times in the world, in seconds after $8.
 WITH opened AS (
-    INSERT INTO runs (venue, slot, seed, settings, state, turns_total, started_at)
-    VALUES ($1, $2, $3, $4, $6, cardinality($5::bigint[]), CASE WHEN $6 = 'running' THEN now() END)
+    INSERT INTO runs (venue, slot, seed, settings, state, turns_total, started_at, pacing, world_at)
+    VALUES ($1, $2, $3, $4, $6, cardinality($5::bigint[]), CASE WHEN $6 = 'running' THEN now() END, $7, $8)
     ON CONFLICT (slot) DO NOTHING
     RETURNING id, state
 ),
 turned AS (
-    INSERT INTO turns (run_id, persona_id, ordinal)
-    SELECT opened.id, p.persona_id, p.ordinal
-    FROM opened, unnest($5::bigint[]) WITH ORDINALITY AS p (persona_id, ordinal)
+    INSERT INTO turns (run_id, persona_id, ordinal, world_at)
+    SELECT opened.id, p.persona_id, p.ordinal, $8::timestamptz + make_interval(secs => coalesce(p.later, 0))
+    FROM opened, unnest($5::bigint[], $9::float8[]) WITH ORDINALITY AS p (persona_id, later, ordinal)
+    ORDER BY p.ordinal
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state FROM opened)
 SELECT id, pg_notify('simfeed_events', '') FROM opened
 
--- name: awake  Personas that may wake, with how readily.
-SELECT id, activity FROM personas WHERE status = 'active' ORDER BY id
+-- name: fill_run  Run $1 gets a turn for each of personas $2, in this order, $3 seconds after it begins; $4 are more of its terms.
+WITH turned AS (
+    INSERT INTO turns (run_id, persona_id, ordinal, world_at)
+    SELECT r.id, p.persona_id, p.ordinal, r.world_at + make_interval(secs => coalesce(p.later, 0))
+    FROM runs r, unnest($2::bigint[], $3::float8[]) WITH ORDINALITY AS p (persona_id, later, ordinal)
+    WHERE r.id = $1 ORDER BY p.ordinal
+)
+UPDATE runs SET turns_total = cardinality($2::bigint[]), settings = settings || $4::jsonb WHERE id = $1 RETURNING id
+
+-- name: awake  Personas that may wake, with how readily at hour $1 of the day (0 to 23, UTC).
+SELECT id, activity * coalesce((profile -> 'hours' ->> $1::int)::float8, 1) AS activity
+FROM personas WHERE status = 'active' ORDER BY id
 
 -- name: claim_turns  Takes up to $2 turns of ordinals $4 to $5 that wait, or whose holder is gone ($6: not ours), in a new epoch.
 UPDATE turns t
@@ -32,7 +43,7 @@ FROM (
     FOR UPDATE OF c SKIP LOCKED
 ) q
 WHERE t.id = q.id
-RETURNING t.id, t.persona_id, t.epoch, t.next_step, t.held_tokens > 0 OR t.held_usd > 0 AS holds
+RETURNING t.id, t.persona_id, t.epoch, t.next_step, t.ordinal, t.world_at, t.held_tokens > 0 OR t.held_usd > 0 AS holds
 
 -- name: extend_leases  Says that the holder of these turns lives; a turn that is being committed has its lease from that.
 UPDATE turns t SET lease_until = now() + make_interval(secs => $3)
@@ -157,9 +168,21 @@ SELECT id, pg_notify('simfeed_events', '') FROM begun
 -- name: unfinished  Runs of these venues that some process must go on with, oldest first.
 SELECT id, venue FROM runs WHERE state = 'running' AND venue = ANY ($1::text[]) ORDER BY id
 
+-- name: hold_rounds  Whether this session plays run $1 alone from now on.
+SELECT pg_try_advisory_lock(5768398080::bigint * 1000 + $1)
+
+-- name: free_rounds  Others may.
+SELECT pg_advisory_unlock(5768398080::bigint * 1000 + $1)
+
+-- name: behind  How many open turns of run $1 have not taken step $2.
+SELECT count(*) FROM turns WHERE run_id = $1 AND state IN ('queued', 'running') AND next_step <= $2
+
 -- name: run  One run.
 SELECT id, venue, slot, state, reason, seed, settings, turns_total, lost_calls, estimate, created_at, started_at,
-       ended_at FROM runs WHERE id = $1
+       ended_at, pacing, world_at FROM runs WHERE id = $1
+
+-- name: run_of_slot  The run of a slot that is to be played.
+SELECT id FROM runs WHERE slot = $1 AND state = 'running'
 
 -- name: runs  The newest runs before $1.
 SELECT id, venue, slot, state, reason, seed, settings, turns_total, lost_calls, created_at, started_at, ended_at FROM runs
@@ -188,3 +211,6 @@ FROM actions WHERE turn_id = $1 ORDER BY step, ordinal
 
 -- name: keep_text  Keeps a shared text once.
 INSERT INTO prompt_texts (sha256, body) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- name: kept_text  A shared text.
+SELECT body FROM prompt_texts WHERE sha256 = $1

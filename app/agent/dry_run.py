@@ -12,8 +12,10 @@ import asyncpg
 import msgspec
 import structlog
 
-from app.actions.feed import feed_actions, tokens
+from app.actions.feed import offered, world_extras
+from app.actions.news import extras
 from app.actions.registry import ActionSet
+from app.actions.showing import tokens
 from app.agent import prompt
 from app.agent.turn import Mind, NotAsked, Planned, Seat, State, Turn
 from app.db.engine import Database
@@ -24,8 +26,10 @@ from app.ledger.commit import EffectOutcome
 from app.llm.model import Completion, Halted, Request
 from app.settings import Settings
 from app.streams import number
-from app.world import feed
+from app.world import feed, in_force, news
+from app.world.clock import stands_at, world_now
 from app.world.personas import PROFILE, PersonaSpec
+from app.world.ranking import LATEST, Ranking, of_persona, of_run
 from app.world.verdicts import Imagined
 
 AT_ONCE = 2
@@ -190,8 +194,28 @@ def _lately(row: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     return [tuple(did) for did in msgspec.json.decode(row["lately"] or "[]")]
 
 
-def _offered(row: Mapping[str, Any]) -> ActionSet:
-    return feed_actions(has_liked=any(did == "liked" for did, _, _ in _lately(row)), follows=row["following_count"] > 0)
+async def _informed(database: Database, settings: Settings) -> frozenset[str]:
+    fresh = await news.any_fresh(database, now=await world_now(database), known=None)
+    return extras(fresh_news=fresh, trending=settings.trends == "on")
+
+
+def _offered(
+    row: Mapping[str, Any],
+    settings: Settings,
+    ours: Ranking | None,
+    informed: frozenset[str] = frozenset(),
+    way: str | None = None,
+) -> ActionSet:
+    return offered(
+        row,
+        ranked=ours is not None,
+        suggests=(way or settings.who_to_follow) != "off",
+        worlds=world_extras(settings.reactions) | informed,
+    )
+
+
+def _ranking(row: Mapping[str, Any], settings: Settings) -> Ranking | None:
+    return of_persona(msgspec.json.decode(row["profile"]), of_run({}, settings.feed_ranker))
 
 
 NOBODY = {
@@ -210,7 +234,8 @@ async def preview(database: Database, settings: Settings, spec: PersonaSpec, per
     profile = spec.model_dump_json(include=set(PROFILE), exclude_defaults=True)
     described = {"username": spec.username, "description": spec.description, "bio": spec.bio, "profile": profile}
     played = {**(dict(row) if row is not None else NOBODY), **described}
-    actions, native = _offered(played), settings.tool_mode == "native"
+    informed = await _informed(database, settings)
+    actions, native = _offered(played, settings, _ranking(played, settings), informed), settings.tool_mode == "native"
     situation = situation_of(played, datetime.now(UTC))
     marker = prompt.marker(0, persona_id or 0)
     opening = prompt.opening(situation, actions, marker=marker, max_actions=settings.max_actions, native=native)
@@ -256,6 +281,9 @@ class Booth:
 async def _play(mind: Mind, settings: Settings, persona_id: int, model: str) -> Trial:
     database = Looking(mind.database.url, mind.database.pool)
     row = (await feed.situations(database, [persona_id]))[persona_id]
+    rules, profile = await in_force.rules(database), msgspec.json.decode(row["profile"])
+    ours = in_force.ranking_of(rules, persona_id, profile, _ranking(row, settings))
+    way = in_force.switched(rules, "who_to_follow", persona_id, profile) or settings.who_to_follow
     seed = number(0, "try", persona_id, time.time_ns())
     native = settings.tool_mode == "native"
     seat = Seat(
@@ -266,7 +294,10 @@ async def _play(mind: Mind, settings: Settings, persona_id: int, model: str) -> 
         model=model or row["model"] or settings.simfeed_model,
         temperature=row["temperature"] if row["temperature"] is not None else settings.model_temperature,
         native=native,
-        actions=_offered(row),
+        actions=_offered(row, settings, ours, await _informed(database, settings), way),
+        at=await stands_at(database),
+        ranking=ours or LATEST,
+        suggester=way.removeprefix("off"),
         marker=prompt.marker(seed, persona_id),
         account=Account(
             0,

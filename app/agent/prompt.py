@@ -31,7 +31,10 @@ def texts_sha256() -> str:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a persona's turn starts from. `lately`: (what it did, id, text), newest first."""
+    """What a persona's turn starts from.
+
+    `lately`: (what it did, id, text), newest first; `memories`: lines; `told`: (who says it, what) to it alone.
+    """
 
     username: str
     description: str
@@ -43,6 +46,8 @@ class Situation:
     following: int
     lately: Sequence[tuple[str, int, str]]
     now: datetime
+    memories: Sequence[str] = ()
+    told: Sequence[tuple[str, str]] = ()
 
 
 def persona_text(situation: Situation) -> str:
@@ -98,8 +103,24 @@ def situation_text(situation: Situation, marker: str, max_actions: int) -> str:
     ]
     if s.lately:
         lines.append(f"Lately you: {'; '.join(_did(*did) for did in s.lately)}.")
-    lines += [f"Quote marks now: {marker}", f"Your turn: at most {max_actions} actions."]
+    lines += [
+        *_remembered(s.memories, marker),
+        *_told(s.told, marker),
+        f"Quote marks now: {marker}",
+        f"Your turn: at most {max_actions} actions.",
+    ]
     return "\n".join(lines)
+
+
+def _remembered(memories: Sequence[str], marker: str) -> list[str]:
+    """What the persona remembers: others wrote parts of it, so it stands between the turn's marks."""
+    return [f"You remember: {quote({'memories': memories}, marker)}"] if memories else []
+
+
+def _told(told: Sequence[tuple[str, str]], marker: str) -> list[str]:
+    """What was said to the persona alone, as quoted data."""
+    messages = [{"from": by, "text": words} for by, words in told]
+    return [f"Messages to you: {quote({'messages': messages}, marker)}"] if messages else []
 
 
 def opening(
@@ -132,6 +153,7 @@ class Scene:
     answers: int | None
     minutes_left: int
     blocked: bool
+    memories: Sequence[str] = ()
     disclosed: bool = True
 
 
@@ -158,9 +180,21 @@ def chat_text(scene: Scene, marker: str) -> str:
         "background": "Nobody waits for you: go on with the conversation, begin one, or end your turn.",
     }[s.cause]
     lines = [f"In the room with you: {', '.join(others)}. About {s.minutes_left} min are left.", said]
+    lines += _remembered(s.memories, marker)
     if s.blocked:
         lines.append(f"{s.members[0]} has blocked you and doesn't see what you write.")
     return "\n".join([*lines, f"Quote marks now: {marker}", why])
+
+
+def reflection_opening(situation: Situation, actions: ActionSet, *, marker: str, native: bool) -> tuple[bytes, ...]:
+    """The messages with which a persona looks back on its memories, oldest first."""
+    system = text("reflection")
+    if not native:
+        system += "\n" + text("json_mode").format(manual=actions.manual())
+    return (
+        encode_message("system", f"{system}\n\n{persona_text(situation)}"),
+        encode_message("user", "\n".join([*_remembered(situation.memories, marker), f"Quote marks now: {marker}"])),
+    )
 
 
 def marker(seed: int, persona_id: int) -> str:

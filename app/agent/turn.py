@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
 
 import msgspec
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from app.ledger.transcript import Progress
 from app.llm.model import Completion, Model, Request, ToolCall, encode_message, encode_result, read_reply
 from app.streams import number
 from app.world.effects import Effect
+from app.world.ranking import LATEST, Ranking
 
 UNKNOWN_IN_A_ROW = 3
 SAME_IN_A_ROW = 3
@@ -26,8 +28,17 @@ TRIES = 8
 WAIT = 0.2
 """Seconds before the second try, doubled before each further one, while the database is away."""
 
-WRITTEN = frozenset({"post", "comment", "bio"})
-THINGS = {"follow": "member", "unfollow": "member", "mute": "member", "say": "message", "like_message": "message"}
+WRITTEN = frozenset({"post", "quote", "comment", "reply", "bio"})
+THINGS = {
+    **dict.fromkeys(("follow", "unfollow", "mute", "block"), "member"),
+    **dict.fromkeys(("reply", "like_comment", "unlike_comment"), "comment"),
+    **dict.fromkeys(("say", "like_message"), "message"),
+}
+MAKES = {
+    **dict.fromkeys(("post", "repost", "quote"), "post_id"),
+    **dict.fromkeys(("comment", "reply"), "comment_id"),
+}
+"""As what the model is told the number of a thing it made."""
 
 
 State = Literal["running", "done", "limit", "refused", "failed", "deferred"]
@@ -70,9 +81,22 @@ class Mind:
     pulse: Pulse = field(default_factory=Pulse)
 
 
+class Commits(Protocol):
+    """What a step's record is given to."""
+
+    async def commit(self, record: StepRecord) -> dict[int, EffectOutcome]:
+        """Commit the step, and return its effects' outcomes by ordinal."""
+        ...
+
+
 @dataclass(frozen=True)
 class Seat:
-    """Whose turn it is, on what terms, with the claim that fences it."""
+    """Whose turn it is, on what terms, with the claim that fences it.
+
+    Steps are given to `commits`, if it is there; it is `at` in the world, if its clock is simulated. `ranking` makes
+    its feed, `suggester` names the way in which people are suggested to it. Its run was `opened` then.
+    With `reuse` a request that was answered before is answered so again.
+    """
 
     turn_id: int
     persona_id: int
@@ -84,6 +108,12 @@ class Seat:
     actions: ActionSet
     marker: str
     account: Account | None = None
+    at: datetime | None = None
+    ranking: Ranking = LATEST
+    suggester: str = ""
+    opened: datetime | None = None
+    reuse: bool = False
+    commits: Commits | None = field(default=None, compare=False)
     goes_on: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
@@ -135,8 +165,11 @@ class Turn:
     spent_usd: float = 0.0
 
     @classmethod
-    def fresh(cls, mind: Mind, seat: Seat, opening: tuple[bytes, ...]) -> "Turn":
-        return cls(mind, seat, list(opening), told=opening)
+    def fresh(
+        cls, mind: Mind, seat: Seat, opening: tuple[bytes, ...], shown: tuple[ExposureRecord, ...] = ()
+    ) -> "Turn":
+        """A turn that begins; `shown`: what of the world its opening holds."""
+        return cls(mind, seat, list(opening), told=opening, exposures=shown)
 
     @classmethod
     async def resumed(cls, mind: Mind, seat: Seat, progress: Progress) -> "Turn":
@@ -190,6 +223,7 @@ class Turn:
             max_tokens=self.mind.limits.max_tokens,
             seed=number(seat.seed, "model", seat.persona_id, self.step),
             json_only=not seat.native,
+            reusable=seat.reuse,
             account=seat.account and replace(seat.account, spent_tokens=self.spent_tokens, spent_usd=self.spent_usd),
         )
 
@@ -276,7 +310,7 @@ class Turn:
             nonlocal tried
             tried += 1
             try:
-                return await self.mind.committer.commit(record)
+                return await (self.seat.commits or self.mind.committer).commit(record)
             except Superseded:
                 stands = await transcript.committed(self.mind.database, record) if tried > 1 else None
                 if stands is None:
@@ -335,11 +369,32 @@ class Turn:
         return prompt.quote(reading.result, self.seat.marker)
 
     def _context(self) -> ActionContext:
-        return ActionContext(self.mind.database, self.seat.persona_id, self.mind.limits.result_tokens)
+        seat = self.seat
+        return ActionContext(
+            self.mind.database,
+            seat.persona_id,
+            self.mind.limits.result_tokens,
+            seat.at or datetime.now(UTC),
+            ranking=seat.ranking,
+            suggester=seat.suggester,
+            seed=seat.seed,
+            draw=self.step,
+            opened=seat.opened,
+            simulated=seat.at is not None,
+        )
 
     def _expose(self, reading: Reading) -> None:
         if reading.items:
-            shown = ExposureRecord(len(self.exposures), reading.kind, reading.ranker, reading.items)
+            shown = ExposureRecord(
+                len(self.exposures),
+                reading.kind,
+                reading.ranker,
+                reading.items,
+                reading.version,
+                reading.scores,
+                reading.reasons,
+                reading.chances,
+            )
             self.exposures = (*self.exposures, shown)
 
     def _tell(self, results: list[tuple[str, str]]) -> None:
@@ -356,9 +411,9 @@ def _plan_write(planned: Planned, wish: Effect | EndTurn, effects: set[object]) 
     if isinstance(wish, EndTurn):
         planned.ends = True
         return
-    if wish.key is not None and wish.key in effects:
+    if effects.intersection(wish.keys):
         raise ActionRefused("you have already acted on this in the same answer")
-    effects.add(wish.key)
+    effects.update(wish.keys)
     planned.effect = wish
 
 
@@ -377,11 +432,12 @@ def _told(effect: Effect, outcome: EffectOutcome) -> dict[str, Any]:
     thing = THINGS.get(effect.kind, "post")
     match outcome.outcome:
         case "made":
-            made = {"post": "post_id", "repost": "post_id", "comment": "comment_id"}.get(effect.kind)
+            made = MAKES.get(effect.kind)
             return {"ok": True, made: outcome.object_id} if made else {"ok": True}
         case "already":
             return {"already": True}
         case "not_found":
             return {"error": f"there is no {thing} {effect.target_id}"}
         case _:
-            return {"error": f"you may not {effect.kind} {thing} {effect.target_id}: it is your own, or you are muted"}
+            what = f"{effect.kind.removesuffix('_comment')} {thing} {effect.target_id}"
+            return {"error": f"you may not {what}: it is your own, or you are muted or blocked"}

@@ -1,10 +1,11 @@
 """The command line: the same rooms from the terminal. What a command needs is imported when it is called."""
 
 import errno
+import os
 import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,20 +17,33 @@ COMMANDS = {
     "up": ("up:up", "Start Sim-Feed"),
     "run": ("runs:run", "Play one cycle now"),
     "runs": ("runs:app", "The newest runs; and how to stop one, and go on with it"),
-    "trace": ("runs:trace", "Read what personas were told, thought and did"),
+    "trace": ("trace:trace", "Read what personas were told, thought and did"),
+    "why": ("why:why", "Why a persona saw a post"),
+    "intervene": ("intervene:app", "Planned changes"),
+    "replay": ("replay:replay", "Play a recorded cycle again in a fork, with what models answered then"),
     "estimate": ("estimate:estimate", "Tell tokens, money and time of cycles before they run"),
     "worker": ("worker:worker", "Play turns until Ctrl-C or SIGTERM"),
     "halt": ("halt:halt", "The kill switch: stops all new model calls at once"),
     "doctor": ("doctor:doctor", "say what is wrong and how to mend it"),
     "personas": ("personas:app", "Who lives here"),
-    "posts": ("posts:app", "What spreads or leaks, and the kill switch of a post"),
+    "posts": ("posts:app", "What spreads, leaks or was reported, and the kill switch of a post"),
+    "news": ("news:app", "What the world is told from outside it"),
+    "memory": ("memory:app", "What a persona remembers, and where each memory came from"),
     "models": ("models:app", "Which models there are, and whether one calls tools as asked"),
+    "reuse": ("reuse:reuse", "What is kept to be answered again at no cost"),
     "study": ("study:app", "Studies with people in chatrooms"),
+    "world": ("world:app", "Copies of the world to try things in, and what tells worlds apart"),
     "admin": ("admin:app", "Who may manage this instance"),
     "db": ("db:app", "The database and its schema"),
     "bench": ("bench:app", "Measure on this machine, in databases of its own"),
 }
 """Where in this package each command is, and what the list of commands says of it, in words of its own help."""
+
+OF_ANY_WORLD = frozenset(
+    {"up", "run", "runs", "trace", "estimate", "worker", "halt", "doctor", "personas", "posts", "news"}
+    | {"db", "why", "intervene"}
+)
+"""Commands that work in another world than the home world with `--world NAME`, as with SIMFEED_WORLD."""
 
 
 class Rooms(TyperGroup):
@@ -53,8 +67,38 @@ def found(name: str) -> Any:
     else:
         room.command(name)(what)
     command = typer.main.get_group(room).commands[name]
+    if name in OF_ANY_WORLD:
+        _take_world(command)
     _sum_up(command)
     return command
+
+
+def _world(
+    name: Annotated[
+        str | None,
+        typer.Option("--world", metavar="NAME", help="The world to work in (SIMFEED_WORLD, default the home world)."),
+    ] = None,
+) -> None:
+    """Has the option that all commands of any world share."""
+
+
+def _take_world(command: Any) -> None:
+    """Let a command, or each of a group, take `--world`."""
+    for child in getattr(command, "commands", {}).values():
+        _take_world(child)
+    if any("--world" in parameter.opts for parameter in command.params):
+        return
+    room = typer.Typer(add_completion=False, rich_markup_mode=None)
+    room.command()(_world)
+    (option,) = (one for one in typer.main.get_command(room).params if "--world" in one.opts)
+    option.expose_value = False
+    option.callback = _chosen
+    command.params.append(option)
+
+
+def _chosen(_: Any, __: Any, name: str | None) -> None:
+    if name is not None:
+        os.environ["SIMFEED_WORLD"] = name
 
 
 def _sum_up(group: Any) -> None:

@@ -120,7 +120,30 @@ def _settings_and_more(home: Home) -> list[Check]:
             checks += go(_database(url))
     except AppError as error:
         checks.append(Check("database", False, error.detail, "is the server up, and DATABASE_URL right?"))
+    if settings.embedding_model is not None:
+        checks.append(_embedding(settings))
     return [*checks, go(_provider(settings))]
+
+
+def _embedding(settings: Settings) -> Check:
+    what, model = "embeddings", settings.embedding_model or ""
+
+    async def vectors(url: str) -> bool:
+        connection = await asyncpg.connect(plain_url(url), timeout=10)
+        try:
+            return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')"))
+        finally:
+            await connection.close()
+
+    try:
+        endpoint(settings, model)
+        with migrate.open_home_url(settings) as url:
+            if go(vectors(url)):
+                return Check(what, True, f"{model}, compared by pgvector")
+    except AppError as error:
+        return Check(what, False, error.detail, "do that, or unset EMBEDDING_MODEL")
+    mend = "run `CREATE EXTENSION vector` in it as its owner, or unset EMBEDDING_MODEL"
+    return Check(what, False, "the database has no extension `vector`: words decide what is relevant", mend)
 
 
 def _disk(settings: Settings) -> Check:

@@ -1,22 +1,41 @@
-"""`simfeed run`, `runs` and `trace`: a cycle now, and what became of earlier ones."""
+"""`simfeed run` and `runs`: a cycle now, and what became of earlier ones."""
 
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
-from app.cli.common import EXIT_FAILED, Home, Json, err, go, opened, out, settings_for, show_json, table
-from app.cli.progress import play, summary
-from app.errors import NotFound
-from app.ledger import transcript
+from app.cli.common import EXIT_FAILED, Home, Json, err, go, opened, settings_for, show_json, table
+from app.cli.intervene import of_file, plan_in
+from app.cli.monitors import look_again, show_run
+from app.cli.progress import play, show_summary, summary
+from app.cli.why import of_run
+from app.db.engine import Database
+from app.errors import Conflict, Invalid
 from app.llm.gateway import ready
-from app.llm.model import read_reply
-from app.llm.remedies import REMEDIES
 from app.settings import Settings
+from app.streams import number
 from app.venues.estimate import keep_estimate
 from app.venues.feed import open_cycle
 from app.venues.run import TURNS, open_mind, resume_run, stop_run
+from app.world.clock import aware, set_clock, span, stands_at
+from app.world.plans import Plan
 from app.world.text import INT64_MAX
+
+
+class Clock(StrEnum):
+    """How time passes in the world."""
+
+    REAL = "real"
+    SIMULATED = "simulated"
+
 
 RunNumber = Annotated[int, typer.Argument(min=1, max=INT64_MAX, help="A run's number.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0.0001, help="Most US dollars that this run may spend.")]
@@ -26,6 +45,29 @@ BudgetTokens = Annotated[int | None, typer.Option(min=1, max=INT64_MAX, help="Mo
 def run(
     model: Annotated[str | None, typer.Option(help="Model of personas that name none.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="Order, waking and the offline model.")] = None,
+    cycles: Annotated[int, typer.Option(min=1, max=100_000, help="So many cycles, one after the other.")] = 1,
+    every: Annotated[str, typer.Option(help="Time in the world between two cycles: 90s, 30m, 2h, 1d.")] = "30m",
+    clock: Annotated[
+        Clock | None, typer.Option(help="The world's clock. Simulated, it goes on by --every with each cycle.")
+    ] = None,
+    start: Annotated[
+        datetime | None, typer.Option(help="When the first cycle begins in the world (simulated clock, UTC).")
+    ] = None,
+    rounds: Annotated[
+        bool | None,
+        typer.Option("--rounds/--live", help="All read the same state, then all act: the seed decides what happens."),
+    ] = None,
+    ranker: Annotated[
+        str | None, typer.Option(help="What ranks the feeds, e.g. hot, interest, mixed:interest=0.8,random=0.2.")
+    ] = None,
+    who_to_follow: Annotated[
+        str | None,
+        typer.Option(help="How people are suggested: common_neighbours, adamic_adar, preferential, interest."),
+    ] = None,
+    plans: Annotated[
+        Path | None,
+        typer.Option("--interventions", metavar="FILE", help="Changes on the way; cycle 1 is the first of these."),
+    ] = None,
     budget_usd: BudgetUsd = None,
     budget_tokens: BudgetTokens = None,
     home: Home = None,
@@ -35,18 +77,54 @@ def run(
     Examples:
       simfeed run
       simfeed run --seed 7 --json
+      simfeed run --cycles 48 --every 30m --clock simulated
+      simfeed run --cycles 10 --interventions treatment.toml
+      simfeed run --ranker interest --who-to-follow adamic_adar
       OPENAI_API_KEY=… simfeed run --model gpt-4o-mini --budget-usd 0.50
 
-    Play one cycle now: every persona that wakes has one turn.
+    Play one cycle now: every persona that wakes has one turn. Or so many, with a clock that is as fast as the model.
     """
     settings = settings_for(home, simfeed_model=model)
     ready(settings, settings.simfeed_model)
-    _finish(go(_run(settings, seed, _terms(budget_usd, budget_tokens))), json=json)
+    try:
+        step = span(every)
+    except ValueError as error:
+        raise Invalid(f"--every {error}, not {every}") from None
+    simulated = settings.world_clock == "simulated" if clock is None else clock is Clock.SIMULATED
+    if start is not None and not simulated:
+        raise Invalid("--start is for --clock simulated")
+    begin = None if start is None else aware(start)
+    shown = {"ranker": ranker, "who_to_follow": who_to_follow}
+    entries = of_file(plans, cycles) if plans is not None else []
+    terms = _terms(budget_usd, budget_tokens, shown)
+    plan = Cycles(cycles, step, simulated, begin, rounds, seed, terms, entries, plans.name if plans is not None else "")
+    found = go(_run(settings, plan))
+    if cycles > 1:
+        _finish_many(found, json=json)
+    else:
+        _finish(found[0], json=json)
 
 
-def _terms(budget_usd: float | None, budget_tokens: int | None) -> dict[str, Any]:
-    """What a run has instead of the settings' caps."""
-    given = {"budget_usd": budget_usd, "budget_tokens": budget_tokens}
+@dataclass(frozen=True)
+class Cycles:
+    """What is to be played; the seeds of further cycles follow from the first's."""
+
+    number: int
+    every: timedelta
+    simulated: bool
+    start: datetime | None
+    rounds: bool | None
+    seed: int | None
+    terms: dict[str, Any]
+    plans: list[Plan] = field(default_factory=list)
+    file: str = ""
+
+
+def _terms(
+    budget_usd: float | None, budget_tokens: int | None, shown: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What a run has instead of the settings' caps, and of what they say personas are `shown`."""
+    given = {"budget_usd": budget_usd, "budget_tokens": budget_tokens, **shown}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -54,61 +132,95 @@ def _finish(result: dict[str, Any], *, json: bool) -> None:
     if json:
         show_json(result)
     else:
-        _show_summary(result)
+        show_summary(result)
     if result["state"] == "failed":
         raise typer.Exit(EXIT_FAILED)
 
 
-async def _run(settings: Settings, seed: int | None, terms: dict[str, Any]) -> dict[str, Any]:
+async def _run(settings: Settings, plan: Cycles) -> list[dict[str, Any]]:
     async with opened(settings) as database, open_mind(settings, database, works=True) as mind:
-        run_id = await open_cycle(mind, settings, seed=seed, terms=terms)
-        assert run_id is not None  # noqa: S101 - a slot of its own is never taken
-        await keep_estimate(database, settings, run_id, settings.simfeed_model)
-        await play(mind, settings, run_id, title=f"Run {run_id}")
-        return await summary(mind, run_id)
+        at = await _begins(database, plan)
+        if plan.plans:
+            await plan_in(database, plan.plans, plan.file, relative=True, now=at)
+        found = []
+        for n in range(plan.number):
+            began = time.monotonic()
+            seed = plan.seed if plan.seed is None or n == 0 else number(plan.seed, "cycle", n, bits=62)
+            run_id = await open_cycle(
+                mind, settings, seed=seed, terms=plan.terms, rounds=plan.rounds, at=at, lasts=plan.every
+            )
+            assert run_id is not None  # noqa: S101 - a slot of its own is never taken
+            if n == 0:
+                await keep_estimate(database, settings, run_id, settings.simfeed_model)
+            if at is not None:
+                at += plan.every
+            when = f", {at:%a %H:%M}" if at is not None else ""
+            which = f", cycle {n + 1} of {plan.number}" if plan.number > 1 else ""
+            await play(mind, settings, run_id, title=f"Run {run_id}{which}{when}")
+            found.append(await summary(mind.database, run_id))
+            if found[-1]["state"] not in ("completed", "partial"):
+                break
+            if at is None and n + 1 < plan.number:
+                await asyncio.sleep(max(0.0, plan.every.total_seconds() - (time.monotonic() - began)))
+        return found
 
 
-def _off(times: float | None) -> str:
-    return "" if times is None else f", {times:.2f} × the estimate"
+async def _begins(database: Database, plan: Cycles) -> datetime | None:
+    """When the first cycle begins in the world; None where its clock is real.
+
+    Raises:
+        Conflict: the world is later than that already.
+    """
+    stands = await stands_at(database)
+    if not plan.simulated:
+        if stands is not None and stands > datetime.now(UTC):
+            raise Conflict(
+                f"this world's clock is simulated and stands at {stands:%Y-%m-%d %H:%M}: go on with --clock simulated"
+            )
+        if stands is not None:
+            await set_clock(database, None)
+        return None
+    if plan.start is not None and stands is not None and plan.start < stands:
+        raise Conflict(f"--start: the world is later already, its clock stands at {stands:%Y-%m-%d %H:%M}")
+    return plan.start or stands or datetime.now(UTC).replace(second=0, microsecond=0)
 
 
-def _show_summary(result: dict[str, Any]) -> None:
-    if not result["turns"]["total"]:
-        err.print("Nobody woke: there is no active persona. `simfeed personas add` or `import` makes some.")
-        return
-    turns = [(f"turns {row['state']}", row["turns"], row["reason"]) for row in result["turns"]["ended"]]
-    actions = [(row["name"], row["times"], row["outcome"]) for row in result["actions"]]
-    dollars = f"${result['cost_usd']:.4f}" + (
-        f" and {result['unpriced']} calls of unknown price" * bool(result["unpriced"])
-    )
-    prompt = f"{result['prompt_tokens']:,} prompt ({result['cached_tokens']:,} cached)"
-    tokens = f"{prompt}, {result['completion_tokens']:,} written"
-    off = result["estimate_off"] or {}
-    lost = f", {result['lost_calls']} lost" * bool(result["lost_calls"])
-    totals = [
-        ("model calls", result["calls"], f"{result['failed_calls']} failed{lost}{_off(off.get('calls'))}"),
-        ("tokens", tokens, _off(off.get("tokens")).lstrip(", ")),
-        ("cost", dollars, _off(off.get("usd")).lstrip(", ")),
-    ]
-    marked = [("texts that are marked", times, mark) for mark, times in result["marked"].items()]
-    rows: list[tuple[object, ...]] = [*turns, *actions, *marked, ("refused", result["refused"], ""), *totals]
-    reason = f" ({result['reason']})" if result["reason"] else ""
-    table(f"Run {result['run']}: {result['state']}{reason}", "what", "how many", "how", rows=rows, empty="")
-    for trouble in result["troubles"]:
-        why = REMEDIES.get(trouble["status"], trouble["status"])
-        err.print(f"{trouble['times']} × {trouble['model']}: {why} ({trouble['detail']})", markup=False)
-    err.print(f"simfeed trace {result['run']} shows who did what.", markup=False)
-    if result["state"] in ("stopped", "budget_exhausted", "failed", "partial", "paused"):
-        more = " --budget-usd …" if result["state"] == "budget_exhausted" else ""
-        err.print(f"simfeed runs resume {result['run']}{more} goes on with it.", markup=False)
+def _finish_many(found: list[dict[str, Any]], *, json: bool) -> None:
+    """Cycles in figures, a line each."""
+    if json:
+        show_json(found)
+    else:
+        rows: list[tuple[object, ...]] = [
+            (
+                one["run"],
+                one["state"],
+                one["turns"]["total"],
+                one["calls"],
+                sum(done["times"] for done in one["actions"] if done["outcome"] == "made"),
+                one["refused"],
+                f"{one['prompt_tokens'] + one['completion_tokens']:,}",
+                f"${one['cost_usd']:.4f}",
+            )
+            for one in found
+        ]
+        table("", "run", "state", "turns", "calls", "made", "refused", "tokens", "cost", rows=rows, empty="")
+        err.print(f"simfeed trace {found[-1]['run']} shows who did what in the last.", markup=False)
+    if found[-1]["state"] == "failed":
+        raise typer.Exit(EXIT_FAILED)
 
 
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="\b\nExamples:\n  simfeed runs\n  simfeed runs --limit 100 --json\n  simfeed runs stop 7\n"
-    "  simfeed runs resume 7 --budget-usd 2\n\nThe newest runs; and how to stop one, and go on with it.",
+    help="\b\nExamples:\n  simfeed runs\n  simfeed runs --limit 100 --json\n  simfeed runs show 7\n"
+    "  simfeed runs stop 7\n  simfeed runs resume 7 --budget-usd 2\n\n"
+    "The newest runs; and how to stop one, and go on with it.",
 )
+
+
+app.command("show")(show_run)
+app.command("realism")(look_again)
+app.command("exposures")(of_run)
 
 
 @app.command("stop")
@@ -161,7 +273,7 @@ async def _resume(settings: Settings, run_id: int, terms: dict[str, Any], *, lea
         await resume_run(database, run_id, terms=terms)
         if not leave:
             await play(mind, settings, run_id, title=f"Run {run_id}")
-        return await summary(mind, run_id)
+        return await summary(mind.database, run_id)
 
 
 @app.callback()
@@ -200,90 +312,3 @@ def runs(
         rows=cells,
         empty="No runs yet: `simfeed run`.",
     )
-
-
-def trace(
-    number: Annotated[int, typer.Argument(min=1, max=INT64_MAX, help="A run's number, or with --turn a turn's.")],
-    turn: Annotated[bool, typer.Option("--turn", help="NUMBER is a turn's, not a run's.")] = False,
-    home: Home = None,
-    json: Json = False,
-) -> None:
-    """\b
-    Examples:
-      simfeed trace 1           the turns of run 1
-      simfeed trace --turn 17   everything said and done in turn 17
-
-    Read what personas were told, thought and did.
-    """
-    found = go(_read_turn(settings_for(home), number) if turn else _read_run(settings_for(home), number))
-    if json:
-        show_json(found)
-    elif turn:
-        _show_turn(found)
-    else:
-        _show_run(found)
-
-
-async def _read_run(settings: Settings, run_id: int) -> dict[str, Any]:
-    async with opened(settings) as database:
-        found = await database.fetchrow(TURNS["run"], run_id)
-        if found is None:
-            raise NotFound(f"no run has the number {run_id}: `simfeed runs` lists them")
-        turns = await database.fetch(TURNS["run_turns"], run_id)
-        return {**dict(found), "turns": [dict(row) for row in turns]}
-
-
-async def _read_turn(settings: Settings, turn_id: int) -> dict[str, Any]:
-    async with opened(settings) as database:
-        found = await database.fetchrow(TURNS["turn"], turn_id)
-        if found is None:
-            raise NotFound(f"no turn has the number {turn_id}: `simfeed trace RUN` lists a run's")
-        calls = await database.fetch(TURNS["turn_calls"], turn_id)
-        actions = await database.fetch(TURNS["turn_actions"], turn_id)
-    return {**dict(found), "steps": [_step(call, actions) for call in calls]}
-
-
-def _step(call: Any, actions: list[Any]) -> dict[str, Any]:
-    skip = {"told", "reply", "response", "options", "tools_sha256"}
-    return {
-        **{name: value for name, value in dict(call).items() if name not in skip},
-        "told": [msgspec.json.decode(message) for message in transcript.told(call)],
-        "said": read_reply(call["status"], call["reply"]).text,
-        "actions": [dict(action) for action in actions if action["step"] == call["step"]],
-    }
-
-
-def _show_run(found: dict[str, Any]) -> None:
-    rows: list[tuple[object, ...]] = [
-        (t["id"], f"@{t['username']}", t["state"], t["reason"], t["steps"], t["started_at"], t["ended_at"])
-        for t in found["turns"]
-    ]
-    title = f"Run {found['id']} ({found['venue']}): {found['state']}"
-    table(title, "turn", "persona", "state", "reason", "steps", "started", "ended", rows=rows, empty="Nobody woke.")
-    if rows:
-        err.print(f"simfeed trace --turn {rows[0][0]} reads one.", markup=False)
-
-
-def _show_turn(found: dict[str, Any]) -> None:
-    ended = f"{found['state']} ({found['reason']})" if found["reason"] else found["state"]
-    out.print(f"Turn {found['id']} of run {found['run_id']}: @{found['username']}, {ended}", markup=False, style="bold")
-    for step in found["steps"]:
-        for message in step["told"]:
-            out.print(f"\n  {message['role']}", style="cyan", markup=False)
-            out.print(_indented(str(message.get("content") or "")), markup=False, highlight=False)
-        cost = "price unknown" if step["cost_usd"] is None else f"${step['cost_usd']:.6f}"
-        facts = f"{step['prompt_tokens']}+{step['completion_tokens']} tokens, {cost}, {step['latency_ms']} ms"
-        out.print(
-            f"\n  step {step['step']}: {step['model_returned']}, {step['status']}, {facts}", style="green", markup=False
-        )
-        if step["detail"] or step["said"]:
-            out.print(_indented(step["detail"] or step["said"]), markup=False, highlight=False)
-        for action in step["actions"]:
-            made = f" #{action['object_id']}" if action["object_id"] is not None else ""
-            why = f": {action['detail']}" if action["detail"] else ""
-            line = f"{action['name']} {action['arguments']} → {action['outcome']}{made}{why}"
-            out.print(_indented(line), markup=False, highlight=False)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -61,12 +61,13 @@ def up(
     _check_port(host, port)
     settings = with_secrets(settings)
     if settings.database_url is not None:
-        _serve(settings, settings.database_url.get_secret_value(), host, port, cycle=cycle)
+        url = migrate.url_of_world(settings, settings.database_url.get_secret_value())
+        _serve(settings, url, host, port, cycle=cycle)
         return
     err.print(f"PostgreSQL   starting under {settings.simfeed_home}/", markup=False)
     with embedded.start(settings.simfeed_home, binaries=settings.postgres_binaries) as server:
         err.print(f"PostgreSQL   {server.version}, data in {server.data_dir}", markup=False)
-        _serve(settings, server.url(), host, port, cycle=cycle)
+        _serve(settings, migrate.url_of_world(settings, server.url()), host, port, cycle=cycle)
 
 
 def _serve(settings: Settings, url: str, host: str, port: int, *, cycle: bool) -> None:

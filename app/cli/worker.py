@@ -71,11 +71,11 @@ async def _telling(
     if told_at is None:
         yield None
         return
-    from app.actions.feed import every_feed_actions
+    from app.actions.feed import ACTIONS
     from app.metrics import Metrics
     from app.web import scrape
 
-    metrics = Metrics(name for actions in every_feed_actions() for name in actions.by_name)
+    metrics = Metrics(ACTIONS)
     metrics.watch_pool(database.pool.get_size, database.pool.get_idle_size)
     host, _ = told_at
     with scrape.listener(settings, *told_at) as on:

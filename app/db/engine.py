@@ -77,6 +77,7 @@ class Database:
                 max_inactive_connection_lifetime=60,
                 server_settings=WEB_TIMEOUTS,
                 reset=_keep,
+                max_cacheable_statement_size=0,  # no limit: the longest statement is the one that is asked most often
             )
         except (OSError, asyncpg.PostgresError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the database can't be reached: {error}. Is DATABASE_URL right?") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from app.db import embedded
+from app.db.embedded.wire import ROLE as HOME_DATABASE
 from app.db.engine import plain_url
 from app.errors import Misconfigured
 from app.settings import Settings
@@ -34,12 +35,32 @@ class SchemaState:
 
 @contextmanager
 def open_home_url(settings: Settings) -> Iterator[str]:
-    """The home world's URL; the embedded server runs while the block does."""
+    """The URL of the home world, or of SIMFEED_WORLD; the embedded server runs while the block does.
+
+    Raises:
+        NotFound, Conflict: there is no such world, or it is not ready.
+    """
     if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield url_of_world(settings, settings.database_url.get_secret_value())
         return
     with embedded.start(settings.simfeed_home, binaries=settings.postgres_binaries) as server:
-        yield server.url()
+        yield url_of_world(settings, server.url())
+
+
+def url_of_world(settings: Settings, home_url: str) -> str:
+    """Where the world is that the settings name, its schema brought up to date; else the home world."""
+    from app.db import worlds
+
+    return worlds.locate_now(home_url, settings.simfeed_world) if settings.simfeed_world else home_url
+
+
+def home_url(settings: Settings, world_url: str) -> str:
+    """The home world's database, given that of a world beside it."""
+    from app.db import worlds
+
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return worlds.with_database(world_url, HOME_DATABASE)
 
 
 def alchemy_engine(url: str) -> "AsyncEngine":

@@ -16,13 +16,13 @@ TURNS = load("turns")
 @dataclass(frozen=True)
 class Progress:
     """Where a turn stands: the conversation up to its last reply, every reply as (status, message), what came of the
-    last one's effects, and what its calls were charged."""
+    last one's effects, the tools it was offered (JSON; empty where they were not kept), what its calls were charged."""
 
     messages: tuple[bytes, ...]
     replies: tuple[tuple[str, bytes], ...]
     outcomes: dict[int, EffectOutcome]
     next_step: int
-    tools_sha256: bytes
+    tools: bytes
     tokens: int = 0
     usd: float = 0.0
 
@@ -48,6 +48,11 @@ async def keep_tools(database: Database, tools: Sequence[tuple[bytes, bytes]]) -
         await connection.executemany(TURNS["keep_text"], tools)
 
 
+async def kept_tools(database: Database, sha256: bytes) -> bytes:
+    """Tool schemas by their SHA-256; b"" where they were not kept."""
+    return await database.fetchval(TURNS["kept_text"], sha256) or b""
+
+
 async def progress(database: Database, turn_id: int) -> Progress:
     """What is stored of a turn, to go on from."""
     calls = await database.fetch(TURNS["turn_calls"], turn_id)
@@ -61,7 +66,7 @@ async def progress(database: Database, turn_id: int) -> Progress:
         tuple((c["status"], c["reply"]) for c in calls),
         outcomes,
         len(calls),
-        calls[0]["tools_sha256"] if calls else b"",
+        await kept_tools(database, calls[0]["tools_sha256"]) if calls else b"",
         sum(c["prompt_tokens"] + c["completion_tokens"] for c in calls),
         float(sum(c["cost_usd"] or 0 for c in calls)),
     )

@@ -56,7 +56,8 @@ class Request:
 
     `messages` and `tools` are JSON texts (UTF-8), encoded once when they were made and never again:
     each message is one JSON object in the wire format of OpenAI's chat completions, `tools` is a
-    JSON array or empty. `seed` makes a deterministic model repeat itself. `account` says who pays; it is not sent.
+    JSON array or empty. `seed` makes a deterministic model repeat itself. Neither `account`, which says who pays, nor
+    `reusable`, whether an answer to the same request may be used again, is sent.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Request:
     seed: int | None = None
     json_only: bool = False
     account: Account | None = None
+    reusable: bool = False
 
     def body(self) -> bytes:
         """The request as it goes over the wire."""

@@ -8,12 +8,12 @@ import structlog
 from app.agent.turn import Mind
 from app.db.engine import TROUBLE
 from app.settings import Settings
-from app.venues import feed
+from app.venues import feed, reflection
 from app.venues.dispatch import Batch, Dispatch, PgQueue
 from app.venues.run import TURNS, hand_out
-from app.venues.worker import DRAIN_SECONDS, Venue, Worker
+from app.venues.worker import DRAIN_SECONDS, Prepare, Venue, Worker
 
-VENUES: Mapping[str, Venue] = {feed.VENUE: feed.prepare_run}
+VENUES: Mapping[str, Venue] = {feed.VENUE: feed.prepare_run, reflection.VENUE: reflection.prepare_run}
 SWEEP_SECONDS = 4.0
 log = structlog.get_logger()
 
@@ -60,8 +60,23 @@ class Crew:
             log.error("nobody plays this venue", venue=batch.venue, run=batch.run)
             return
         prepare = await venue(self._mind, self._settings, batch.run)
-        if prepare is not None:
+        if prepare is None:
+            return
+        run = await self._mind.database.fetchrow(TURNS["run"], batch.run)
+        if run is not None and run["pacing"] == "rounds":
+            await self._play_rounds(batch.run, run["turns_total"], prepare)
+        else:
             await self._worker.play(batch.run, prepare, ordinals=(batch.first, batch.last))
+
+    async def _play_rounds(self, run_id: int, turns: int, prepare: Prepare) -> None:
+        playing = asyncio.create_task(feed.play_rounds(self._mind, run_id, turns, prepare))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            playing.cancel()
+            stopping.cancel()
+            await asyncio.gather(playing, stopping, return_exceptions=True)
 
     async def _sweep(self) -> None:
         """Queue what should be queued and isn't: after a crash, a restart, or a halt."""

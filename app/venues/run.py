@@ -1,15 +1,17 @@
 """Begin, stop and go on with a run: shared by every venue."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import asyncpg
 import msgspec
 
 from app.agent.prompt import texts_sha256
 from app.agent.turn import Limits, Mind
-from app.db import queue
+from app.db import migrate, queue
 from app.db.engine import Database
 from app.db.notify import Bell
 from app.db.queries import load
@@ -19,6 +21,7 @@ from app.ledger.commit import Committer
 from app.ledger.pulse import Pulse
 from app.llm.budget import Budgeted, pricing_of
 from app.llm.gateway import Gateway
+from app.llm.reuse import Reusing
 from app.settings import Settings
 from app.streams import stream
 from app.venues.dispatch import PgQueue
@@ -27,6 +30,7 @@ from app.world.events import CHANNEL
 if TYPE_CHECKING:
     from app.metrics import Metrics
 
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy"
 TURNS = load("turns")
 LEASE_SECONDS = 8.0
 BATCH = 100
@@ -53,15 +57,29 @@ async def open_mind(
     if await queue.is_missing(database):
         await queue.prepare(database.url)
     async with Pulse(database, works=works).living() as pulse, Desk(database) as desk:
-        gateway = Budgeted(Gateway(settings, pulse), desk, pricing_of(settings), settings.model_fallback)
+        budgeted = Budgeted(Gateway(settings, pulse), desk, pricing_of(settings), settings.model_fallback)
         try:
             async with (
+                home_of(settings, database) as home,
                 Bell(database, CHANNEL) as bell,
                 Committer(database, lease_seconds=LEASE_SECONDS, bell=bell, metrics=metrics) as committer,
             ):
-                yield Mind(database, committer, gateway, limits, pulse)
+                yield Mind(database, committer, Reusing(budgeted, home, pulse), limits, pulse)
         finally:
-            await gateway.aclose()
+            await budgeted.aclose()
+
+
+@asynccontextmanager
+async def home_of(settings: Settings, database: Database) -> AsyncIterator[Database]:
+    """The home world, beside which the world of `database` lies, or which it is."""
+    if not settings.simfeed_world:
+        yield database
+        return
+    home = await Database.open(migrate.home_url(settings, database.url), size=settings.database_pool_size)
+    try:
+        yield home
+    finally:
+        await home.close()
 
 
 def account(
@@ -85,39 +103,77 @@ def account(
     )
 
 
-async def open_run(
-    database: Database,
+@dataclass(frozen=True)
+class Crowd:
+    """Who has a turn in a run, in this order; each so many seconds `later`. `terms` are more of the run's own."""
+
+    personas: Sequence[int]
+    later: Sequence[float] = ()
+    terms: Mapping[str, Any] = field(default_factory=dict)
+
+
+Gather = Callable[[Connection, int], Awaitable[Crowd]]
+"""Finds out who has a turn in a run that was just opened, in the transaction that opens it."""
+
+
+async def open_run(database: Database, *, personas: Sequence[int], **run: Any) -> int | None:
+    """Open the run of a slot, as `open_run_in` does, with a turn for each persona, in this order."""
+
+    async def gather(_: Connection, __: int) -> Crowd:
+        return Crowd(personas)
+
+    async with database.connection() as connection, connection.transaction():
+        return await open_run_in(connection, gather, **run)
+
+
+async def open_run_in(
+    connection: Connection,
+    gather: Gather,
     *,
     venue: str,
     slot: str,
     seed: int,
     settings: dict[str, Any],
-    personas: Sequence[int],
     batch: int,
     waits: bool = False,
+    rounds: bool = False,
+    at: datetime | None = None,
 ) -> int | None:
-    """Open the run of a slot with a turn for each persona, in this order, and hand it out in batches.
+    """Open the run of a slot with a turn for all whom `gather` finds, and hand it out in batches.
+
+    Args:
+        rounds: its steps are taken together; it is one batch.
+        at: when it begins in the world, where the world's clock is simulated.
 
     Returns:
         Its number; None when the slot is already taken.
     """
-    kept = msgspec.json.encode({**settings, "batch": batch, "prompts_sha256": texts_sha256()}).decode()
-    state = "queued" if waits else "running"
-    async with database.connection() as connection, connection.transaction():
-        run_id = await connection.fetchval(TURNS["open_run"], venue, slot, seed, kept, list(personas), state)
-        if run_id is None:
-            return None
-        if not personas and not waits:
-            await connection.fetchval(TURNS["settle_run"], run_id)
-        elif not waits:
-            batches = range((len(personas) + batch - 1) // batch)
-            await PgQueue.enqueue_run(connection, venue, run_id, batches, batch)
+    kept = msgspec.json.encode({**settings, "prompts_sha256": texts_sha256()}).decode()
+    state, pacing = "queued" if waits else "running", "rounds" if rounds else "live"
+    run_id = await connection.fetchval(TURNS["open_run"], venue, slot, seed, kept, [], state, pacing, at, [])
+    if run_id is None:
+        return None
+    crowd = await gather(connection, run_id)
+    personas = list(crowd.personas)
+    batch = max(1, len(personas)) if rounds else batch
+    await fill_run(connection, run_id, replace(crowd, terms={**crowd.terms, "batch": batch}))
+    if not personas and not waits:
+        await connection.fetchval(TURNS["settle_run"], run_id)
+    elif not waits:
+        batches = range((len(personas) + batch - 1) // batch)
+        await PgQueue.enqueue_run(connection, venue, run_id, batches, batch)
     return int(run_id)
 
 
-async def awake(database: Database, seed: int) -> list[int]:
-    """The personas that wake this time, shuffled; both by the run's seed."""
-    rows = await database.fetch(TURNS["awake"])
+async def fill_run(connection: Connection, run_id: int, crowd: Crowd) -> None:
+    """Give a run its turns."""
+    terms = msgspec.json.encode(dict(crowd.terms)).decode()
+    await connection.fetchval(TURNS["fill_run"], run_id, list(crowd.personas), list(crowd.later), terms)
+
+
+async def awake(database: "Database | Connection", seed: int, at: datetime) -> list[int]:
+    """The personas that wake at this time in the world, shuffled; both by the run's seed."""
+    rows = await database.fetch(TURNS["awake"], at.astimezone(UTC).hour)
     chosen = [row["id"] for row in rows if stream(seed, "awake", row["id"]).random() < row["activity"]]
     stream(seed, "order").shuffle(chosen)
     return chosen

@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import asyncpg
 import structlog
@@ -44,6 +45,8 @@ class Claim:
     persona_id: int
     epoch: int
     next_step: int
+    ordinal: int = 0
+    world_at: datetime | None = None
     goes_on: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
@@ -195,7 +198,16 @@ class Worker:
             TURNS["claim_turns"], run_id, free, self._lease_seconds, *ordinals, list(self._held)
         )
         claims = [
-            Claim(r["id"], r["persona_id"], r["epoch"], r["next_step"], lambda: self._goes_on(run_id)) for r in rows
+            Claim(
+                r["id"],
+                r["persona_id"],
+                r["epoch"],
+                r["next_step"],
+                r["ordinal"],
+                r["world_at"],
+                lambda: self._goes_on(run_id),
+            )
+            for r in rows
         ]
         self._held |= {claim.turn_id: claim for claim in claims}
         await self._charge([self._held[row["id"]] for row in rows if row["holds"]])

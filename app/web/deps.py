@@ -9,10 +9,12 @@ from fastapi.security import OAuth2PasswordBearer
 from app.agent.turn import Mind
 from app.auth.admins import AdminInfo, acting
 from app.db.engine import Database
+from app.db.worlds import HOME
 from app.errors import Unauthorized
 from app.scheduler import Scheduler
 from app.settings import Settings
 from app.web import roles
+from app.world.clock import Watch
 
 
 @dataclass
@@ -23,10 +25,17 @@ class House:
     database: Database
     mind: Mind
     scheduler: Scheduler
+    watch: Watch
 
     @property
     def secret(self) -> str:
         return self.settings.secret_key.get_secret_value()
+
+    @property
+    def world(self) -> str | None:
+        """The name of the world that is served; None where it is the home world."""
+        name = self.settings.simfeed_world
+        return name if name and name.lower() != HOME else None
 
 
 @dataclass(frozen=True)

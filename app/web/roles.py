@@ -26,9 +26,10 @@ OBSERVERS = frozenset(
         ("POST", "/admin/access/keys/{key_id}/revoke"),
         ("POST", "/admin/personas/preview"),
         ("POST", "/admin/safety/find"),
+        ("POST", "/admin/worlds/compare"),
     }
 )
-"""What is their own, and two forms that only look something up."""
+"""What is their own, and three forms that only look something up."""
 
 PEOPLE = frozenset({("POST", "/auths/logout"), ("PUT", "/auths/password"), ("POST", "/auths/keys")})
 """What an API key can't do: end a session it does not have, and make what would outlive it."""

@@ -14,13 +14,13 @@ from app.db.engine import Database
 from app.db.queries import load
 
 EVENTS = load("events")
-Kind = Literal["post", "comment", "like", "follow", "run"]
+Kind = Literal["post", "comment", "like", "follow", "run", "news"]
 KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 CHANNEL = "simfeed_events"
 PAGE = 500
 PRUNED_AT_ONCE = 10_000
 Row: TypeAlias = asyncpg.Record
-_OBJECTS: dict[str, str] = {kind: EVENTS[f"{kind}s"] for kind in KINDS}
+_OBJECTS: dict[str, str] = {kind: EVENTS["news" if kind == "news" else f"{kind}s"] for kind in KINDS}
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,24 @@ from typing import Annotated, Literal
 
 import asyncpg
 import msgspec
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Conflict, FieldError, Invalid, NotFound
+from app.world.ranking import RankerName
 from app.world.text import Bio, Line, Note, PersonaText, Username
 
+
+def _a_day(hours: list[float]) -> list[float]:
+    if hours and len(hours) != 24:
+        raise ValueError(f"must be 24 numbers, one for each hour of the day, not {len(hours)}")
+    return hours
+
+
 Lines = Annotated[list[Line], Field(max_length=32)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+Hours = Annotated[list[Share], AfterValidator(_a_day)]
 Demographic = Note | Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
 
 
@@ -20,7 +30,8 @@ class PersonaSpec(BaseModel):
     """A persona as people, files and clients describe it.
 
     `description` is the text the model plays (also accepted as `persona`); `activity` the chance, 0 to 1, that it
-    wakes in a cycle.
+    wakes in a cycle, and `hours` by what that is multiplied in each hour of the world's day (24 numbers from 0 to 1,
+    UTC; empty: always 1). `ranker` ranks its feed, whatever its run says.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -40,12 +51,26 @@ class PersonaSpec(BaseModel):
     model: Line | None = None
     temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
     activity: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 1.0
+    hours: Hours = []
+    ranker: RankerName | None = None
     status: Literal["active", "paused"] = "active"
 
 
 PEOPLE = load("people")
 ROSTER = load("roster")
-PROFILE = ("display_name", "role", "traits", "goals", "style", "interests", "leaning", "demographics", "fragments")
+PROFILE = (
+    "display_name",
+    "role",
+    "traits",
+    "goals",
+    "style",
+    "interests",
+    "leaning",
+    "demographics",
+    "fragments",
+    "hours",
+    "ranker",
+)
 
 
 def _profile(spec: PersonaSpec) -> str:
@@ -195,6 +220,7 @@ class PersonaChange(BaseModel):
     model: Line | None = None
     temperature: Annotated[float, Field(strict=True, ge=0, le=2, allow_inf_nan=False)] | None = None
     activity: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = None
+    ranker: RankerName | None = None
     status: Literal["active", "paused"] | None = None
 
 

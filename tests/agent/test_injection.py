@@ -9,10 +9,12 @@ import pytest
 
 from app.actions.feed import feed_actions
 from app.actions.registry import ActionContext, ActionSet, Arguments, Reading, reads
+from app.agent.memory import NOTHING, Remembering, come_to_mind
 from app.agent.turn import Limits, Mind
 from app.db.engine import Database
 from app.llm.model import Completion, Request, ToolCall, Usage, encode_reply
-from tests.agent.test_turn import Call, answered, called, fresh, seat
+from app.settings import load_settings
+from tests.agent.test_turn import NOW, Call, answered, called, fresh, seat
 from tests.conftest import a_mind
 from tests.ledger.test_commit import drifted, turns_for
 
@@ -125,11 +127,19 @@ class Obedient:
         elif answered(request) == 1:
             async with asyncio.timeout(60):
                 await self.looked.wait()
-            orders = [o for m in conversation if m["role"] == "tool" for o in self._orders(m["content"])]
+            orders = [o for m in conversation for o in self._told(m)]
             self.obeyed += bool(orders)
             calls = [called((name, arguments)) for name, arguments in orders]
         calls = calls or [called(("end_turn", {}))]
         return Completion("ok", "obedient", "", tuple(calls), Usage(1, 1), b"{}", encode_reply("", tuple(calls)))
+
+    def _told(self, message: dict[str, Any]) -> list[tuple[str, str]]:
+        """What a message orders: a result, or the memories in the opening."""
+        if message["role"] == "tool":
+            return self._orders(message["content"])
+        lines = [] if message["role"] != "user" else message["content"].split("\n")
+        begins = "You remember: "
+        return [o for line in lines if line.startswith(begins) for o in self._orders(line.removeprefix(begins))]
 
     @staticmethod
     def _orders(content: str) -> list[tuple[str, str]]:
@@ -182,7 +192,17 @@ async def a_world_of_payloads(database: Database, carrier: str) -> dict[int, Cal
         "post": lambda k: ("search_posts", {"query": f"word{k}"}),
         "comment": lambda k: ("view_comments_on_post", {"post_id": k}),
         "bio": lambda k: ("find_post_author", {"post_id": k}),
+        "memory": lambda k: ("search_users", {"query": f"w{k}"}),
     }
+    if carrier == "memory":
+        await database.fetch(
+            "INSERT INTO memories (persona_id, kind, about, body, importance, at, object_kind, object_id, run_id)"
+            " SELECT k, 'done_to', $2 + k, '@w' || k || ' wrote to you: \"' || t || '\"', 0.7, $3, 'comment', k, 1"
+            " FROM unnest($1::text[]) WITH ORDINALITY AS u (t, k) ORDER BY k",
+            texts,
+            n,
+            NOW,
+        )
     return {k: looks[carrier](k) for k in range(1, n + 1)}
 
 
@@ -238,8 +258,13 @@ async def unauthorised(database: Database) -> dict[str, int]:
 
 
 async def everybody_plays(mind: Mind, actions: ActionSet) -> None:
+    everybody = list(range(1, len(PAYLOADS) + 1))
+    how = Remembering.of(load_settings(memory_tokens=4_000), {})
+    recalled = await come_to_mind(mind.database, how, everybody, now=NOW, run_id=1)
+
     async def one(persona: int) -> None:
-        turn = fresh(mind, seat(persona, actions=actions))
+        mine = recalled.get(persona, NOTHING)
+        turn = fresh(mind, seat(persona, actions=actions), memories=mine.lines, shown=mine.shown)
         system = turn.messages[0].replace(b"@p1.", f"@p{persona}.".encode())
         turn.messages[0] = system
         turn.told = (system, *turn.told[1:])
@@ -253,7 +278,7 @@ def test_there_are_enough_payloads() -> None:
     assert NO_ORDERS == 3
 
 
-@pytest.mark.parametrize("carrier", ["post", "comment", "bio"])
+@pytest.mark.parametrize("carrier", ["post", "comment", "bio", "memory"])
 async def test_who_obeys_every_text_does_nothing_it_may_not(
     database: Database, carrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.actions import feed as actions
 from app.actions.feed import feed_actions
 from app.actions.registry import ActionContext, Reading
+from app.actions.social import PostRef
 from app.agent import prompt
 from app.agent.prompt import marker, opening, quote
 from app.db.engine import Database
@@ -21,6 +22,7 @@ from app.world import feed
 from app.world.personas import PROFILE, PersonaSpec
 from app.world.text import clean
 from tests.agent.test_turn import NOW, situation
+from tests.conftest import NOON
 
 SEED = Path(__file__).parents[2] / "sql" / "seed" / "personas.json"
 STARTERS = [PersonaSpec.model_validate(p) for p in json.loads(SEED.read_text(encoding="utf-8"))]
@@ -119,7 +121,7 @@ async def a_hostile_world(database: Database) -> ActionContext:
         HOSTILE,
     )
     await database.fetch("INSERT INTO comments (post_id, author_id, body) SELECT id, author_id, body FROM posts")
-    return ActionContext(database, 1, 400)
+    return ActionContext(database, 1, 400, NOON)
 
 
 async def readings(context: ActionContext) -> list[tuple[str, Reading]]:
@@ -129,7 +131,7 @@ async def readings(context: ActionContext) -> list[tuple[str, Reading]]:
         found.append((text, actions._posts(context, [rows[n]], "latest")))
         for action in (actions.view_comments_on_post, actions.find_post_author):
             assert action.read is not None
-            found.append((text, await action.read(context, actions.PostRef(post_id=n))))
+            found.append((text, await action.read(context, PostRef(post_id=n))))
     return found
 
 

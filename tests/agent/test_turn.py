@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.actions.feed import PostRef, feed_actions
+from app.actions.feed import feed_actions
 from app.actions.registry import Action, ActionSet, Arguments
+from app.actions.social import PostRef
 from app.agent import prompt
 from app.agent import turn as module
 from app.agent.turn import Limits, Mind, Planned, Seat, Turn
 from app.db.engine import Database
 from app.ledger import transcript
-from app.ledger.commit import Committer, StepRecord, Superseded
+from app.ledger.commit import Committer, ExposureRecord, StepRecord, Superseded
 from app.llm.model import Completion, Request, Status, ToolCall, Usage, encode_reply
 from app.world import personas
 from app.world.effects import NewPost
@@ -93,14 +94,14 @@ def seat(persona: int = 1, *, native: bool = True, epoch: int = 1, actions: Acti
 
 
 def situation(**more: Any) -> prompt.Situation:
-    counts = {"posts": 0, "comments": 0, "followers": 0, "following": 0}
+    counts: dict[str, Any] = {"posts": 0, "comments": 0, "followers": 0, "following": 0}
     plain = prompt.Situation("p1", "Loves trains.", "", {}, lately=[], now=NOW, **counts)
     return dataclasses.replace(plain, **more)
 
 
-def fresh(mind: Mind, where: Seat) -> Turn:
-    opening = prompt.opening(situation(), where.actions, marker=where.marker, max_actions=10, native=where.native)
-    return Turn.fresh(mind, where, opening)
+def fresh(mind: Mind, where: Seat, *, shown: tuple[ExposureRecord, ...] = (), **more: Any) -> Turn:
+    opening = prompt.opening(situation(**more), where.actions, marker=where.marker, max_actions=10, native=where.native)
+    return Turn.fresh(mind, where, opening, shown)
 
 
 async def play(

@@ -28,6 +28,8 @@ ASKED = {"/admin/traces/{turn_id}/diff": "?other={b}"}
 MORE = {
     "/": ("/?following={username}", "/?q=nobody-ever-said-this"),
     "/admin/audit": ("/admin/audit?q=nobody-ever-did-this",),
+    "/admin/personas/{persona_id}/shown": ("/admin/personas/{persona_id}/shown?post={post_id}",),
+    "/admin/worlds/{world}": ("/admin/worlds/home", "/admin/worlds/kept"),
 }
 """Further states of a page."""
 

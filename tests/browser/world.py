@@ -46,6 +46,7 @@ ROOM = {
     ("runs", "reason"): 200,
     ("turns", "reason"): 200,
     ("workers", "host"): 110,
+    ("worlds", "note"): 200,
 }
 """Columns that a model, an admin or a provider has a say in, and how much fits in."""
 
@@ -136,6 +137,9 @@ async def _more(database: Database) -> None:
             """INSERT INTO quarantines (post_id, taken_by, reason) SELECT min(id), 'operator', 'a copy' FROM posts""",
             "UPDATE posts SET hidden = true WHERE id = (SELECT min(id) FROM posts)",
             "UPDATE post_counts SET hidden = true WHERE post_id = (SELECT min(id) FROM posts)",
+            """INSERT INTO worlds (name, database, kind, state, run_id, note) VALUES
+               ('try', 'simfeed_world_none_1', 'fork', 'ready', 2, 'a note'),
+               ('kept', 'simfeed_world_none_2', 'checkpoint', 'ready', 2, '')""",
         ):
             await connection.execute(statement)
         for persona_id in (1, 2):
@@ -201,6 +205,9 @@ async def _values(database: Database) -> dict[str, list[Any]]:
         "admin_id": [1],
         "version": [1],
         "page": [1],
+        "world": ["try"],
+        "name": ["home"],
+        "other": ["home"],
     }
 
 

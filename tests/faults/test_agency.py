@@ -171,5 +171,5 @@ async def test_a9_a_prompt_is_bounded_whatever_others_post(database: Database) -
 
 
 async def test_a9_control_without_the_bound_it_grows(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.actions.feed.cut", lambda text, _: text)
+    monkeypatch.setattr("app.actions.showing.cut", lambda text, _: text)
     assert await longest_prompt(database, Limits(result_tokens=100_000)) > PROMPT_MAX

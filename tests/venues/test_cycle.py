@@ -15,7 +15,7 @@ from app.venues.feed import open_cycle, play_cycle
 from app.venues.worker import TurnEnd
 from app.world import personas
 from app.world.personas import PersonaSpec
-from tests.conftest import a_mind
+from tests.conftest import NOON, a_mind
 from tests.ledger.test_commit import drifted
 
 SETTINGS = load_settings()
@@ -68,7 +68,7 @@ async def test_a_world_of_nobody_completes(database: Database) -> None:
 
 async def test_who_wakes_and_in_which_order_follows_from_the_seed(database: Database) -> None:
     await people(database, 30, activity=0.5)
-    chosen = [await module.awake(database, seed) for seed in (1, 1, 2)]
+    chosen = [await module.awake(database, seed, NOON) for seed in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2]
     assert 5 <= len(chosen[0]) <= 25
 

@@ -102,6 +102,16 @@ async def test_w7_a_server_that_is_asked_to_end_gives_its_rooms_back(
         await server.end(signal.SIGTERM)
 
 
+async def test_what_is_said_in_rooms_is_never_kept_to_be_used_again(database: Database, url: str) -> None:
+    async with served(url, reuse=True) as (address, _):
+        key = await make_room(database)
+        async with person(address, key) as one:
+            await one.say("@Bob?")
+            await one.until(lambda: one.messages)
+    assert await count(database, "calls") == 1
+    assert await count(database, "reusable") == 0
+
+
 # Two drivers
 
 

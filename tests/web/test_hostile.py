@@ -66,6 +66,24 @@ STUDY = {
     "token_reusable_before_first_message": False,
     "origins": ["https://example.org"],
 }
+ONCE = {"cycle": 1, "note": "n"}
+PLANS = [
+    {"kind": "post", **ONCE, "persona": "ann", "title": "t", "body": "b"},
+    {"kind": "message", **ONCE, "to": ["bob"], "from": "ann", "body": "b"},
+    {"kind": "message", **ONCE, "to": {"tag": "maps"}, "sender": "s", "body": "b"},
+    {"kind": "ranker", **ONCE, "to": {"leaning": "l"}, "ranker": "own", "who_to_follow": "off"},
+    {"kind": "pause", **ONCE, "to": "all"},
+    {"kind": "resume", "at": "2998-01-01T08:00", "note": "n", "to": "all"},
+    {"kind": "news", **ONCE, "title": "t", "body": "b", "source": "s", "url": "https://example.org/"},
+]
+NEWS = {
+    "title": "t",
+    "text": "t",
+    "source": "s",
+    "url": "https://example.org/",
+    "published_at": "2026-03-02T08:00:00Z",
+    "guid": "g",
+}
 TOKENS = {"count": 1, "arm": "a", "labels": ["l"]}
 BODIES: dict[str, dict[str, Any]] = {
     "register": {
@@ -92,7 +110,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "update_persona": PERSONA,
     "set_interval": {"interval": 5},
     "set_halt": {"halted": False},
-    "set_quarantine": {"quarantined": False, "reason": "r"},
+    "set_quarantine": {"quarantined": False, "reason": "r", "cascade": False},
+    "set_comment_quarantine": {"quarantined": False, "reason": "r", "cascade": False},
+    "close_reports": {"verdict": "dismissed", "reason": "r"},
+    "give_memory": {"body": "You grew up by the sea.", "importance": 0.8},
+    "publish_news": {"items": [NEWS]},
+    "plan_interventions": {"interventions": PLANS, "relative": False},
+    "make_world": {"name": "try", "kind": "fork", "source": "home", "via": "auto", "note": "n"},
     "create_study": {"name": "n", "seed": 1, "design": STUDY},
     "validate_study": STUDY,
     "replace_study_design": STUDY,
@@ -125,6 +149,9 @@ PUBLIC = frozenset(
         "list_comments",
         "read_persona",
         "list_relations",
+        "list_news",
+        "list_trends",
+        "search",
     }
     | {"register", "login", "livez", "readyz"}
     | {*SESSIONS, "give_receipt"}
@@ -560,6 +587,13 @@ ENDS = ["--", "/*", "#"]
 SQL = [start + middle + end for start in STARTS for middle in MIDDLES for end in ENDS]
 
 
+def lists_in(body: Any) -> list[list[Any]]:
+    """The lists of what was found: an answer that is one, or each that it holds."""
+    lists = [body] if isinstance(body, list) else [value for value in body.values() if isinstance(value, list)]
+    assert lists, body
+    return lists
+
+
 @pytest.mark.usefixtures("unchanged")
 async def test_h10_sql_in_parameters(house: House) -> None:
     everything = len((await house.client.get("/feed?q=post&limit=100")).json()["data"])
@@ -577,7 +611,8 @@ async def test_h10_sql_in_parameters(house: House) -> None:
                 body = BODIES.get(operation.id) or SESSIONS.get(operation.id)
                 answer = await house.ask(operation, address, **({"json": body} if body else {}))
                 if name == "q":
-                    assert len(answer.json()["data"]) < 2, attack
+                    assert answer.status_code == 200, (operation.id, attack, answer.status_code)
+                    assert max(map(len, lists_in(answer.json()))) < 2, (operation.id, attack)
                 else:
                     assert answer.status_code in (404, 422), (operation.id, name, attack, answer.status_code)
 

@@ -22,6 +22,7 @@ from tests.web.test_edge import loopback
 
 EXAMPLES = 8
 ENDS_THE_SESSION = {"logout", "change_password"}
+MAKES_DATABASES = {"make_world"}
 HAS_NO_END = {"read_events"}
 PLAIN = {
     "read_events": "text/event-stream",
@@ -94,7 +95,7 @@ def test_answers_are_as_documented(
         operation = result.ok()
         if operation.definition.raw["operationId"] in HAS_NO_END:
             continue
-        if who == "admin" and operation.definition.raw["operationId"] in ENDS_THE_SESSION:
+        if who == "admin" and operation.definition.raw["operationId"] in ENDS_THE_SESSION | MAKES_DATABASES:
             continue
 
         @given(case=operation.as_strategy(generation_mode=mode))

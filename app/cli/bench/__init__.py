@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.bench import listeners, reads, steps
+from app.cli.bench import finds, listeners, lives, ranks, reads, steps
 from app.cli.bench import rooms as chatrooms
 from app.cli.bench.plan import Over
 from app.cli.bench.show import show
@@ -20,6 +20,9 @@ Examples:
   simfeed bench feed    how fast the feed is read, at the top and deep down
   simfeed bench events  how soon listeners are told what happens
   simfeed bench rooms   many chatrooms on one process, each with a person
+  simfeed bench rank    what a ranked feed costs, for many personas in one go
+  simfeed bench search  how long it takes to find posts and people
+  simfeed bench worlds  how long a fork, a replay and a day in the world take
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
 DATABASE_URL's when that is set.""",
@@ -175,3 +178,78 @@ def rooms(
     if not found["sound"]:
         err.print("simfeed: messages were lost, doubled or out of order", markup=False)
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def rank(
+    personas: Annotated[int, typer.Option(min=1, max=100_000, help="Whose feeds are made in one go.")] = 1_000,
+    posts: Annotated[int, typer.Option(min=50, max=50_000_000, help="Posts of the world.")] = 100_000,
+    likes: Annotated[int | None, typer.Option(min=0, max=500_000_000, help="Likes on them; five a post.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds; each ranker's cheapest counts.")] = 3,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench rank
+      simfeed bench rank --personas 1000 --posts 1000000
+      simfeed bench rank --rounds 10 --json > rank.json
+
+    Make a world, and in it the ranked feeds of many personas in one go, by each ranker; and whom they might follow.
+    """
+    wanted = ranks.Wanted(personas, posts, posts * 5 if likes is None else likes, rounds)
+    found = ranks.measure(settings_for(None), wanted)
+    if json:
+        show_json(found)
+    else:
+        ranks.show(found)
+
+
+@app.command()
+def worlds(
+    posts: Annotated[int, typer.Option(min=50, max=50_000_000, help="Posts of the world that is forked.")] = 100_000,
+    personas: Annotated[int, typer.Option(min=1, max=10_000, help="Who lives in what is played.")] = 30,
+    cycles: Annotated[int, typer.Option(min=1, max=10_000, help="Cycles of half an hour, the offline model.")] = 48,
+    latency_ms: Annotated[
+        float, typer.Option(min=0, max=60_000, help="How long the model thinks in what is played again.")
+    ] = 100,
+    forks: Annotated[int, typer.Option(min=1, max=100, help="How often the world is forked.")] = 3,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench worlds
+      simfeed bench worlds --posts 1000000 --forks 1
+      simfeed bench worlds --json > worlds.json
+
+    Fork a world, play runs and then again from the ledger, and live a simulated day; each in databases of its own.
+    """
+    found = lives.measure(settings_for(None), lives.Wanted(posts, personas, cycles, latency_ms, forks))
+    if json:
+        show_json(found)
+    else:
+        lives.show(found)
+    if not found["sound"]:
+        err.print("simfeed: a replay led to another world", markup=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def search(
+    posts: Annotated[int, typer.Option(min=50, max=50_000_000, help="Posts of the world.")] = 1_000_000,
+    requests: Annotated[int, typer.Option(min=10, max=1_000_000, help="Searches of each kind.")] = 300,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Searches under way at once.")] = 2,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench search
+      simfeed bench search --posts 100000
+      simfeed bench search --requests 1000 --concurrency 4 --json > search.json
+
+    Make a world, and search it for words that are rare, frequent, never together or nowhere, for phrases, for people.
+    """
+    found = finds.measure(settings_for(None), finds.Wanted(posts, requests, concurrency))
+    if json:
+        show_json(found)
+    else:
+        finds.show(found)

@@ -32,7 +32,7 @@ def timing(times: list[float], seconds: float, errors: int = 0) -> Timing:
     return Timing(len(times), len(times) / seconds, p50, p99, errors)
 
 
-async def _spread(jobs: Sequence[Callable[[int], Awaitable[bool]]], requests: int) -> Timing:
+async def spread(jobs: Sequence[Callable[[int], Awaitable[bool]]], requests: int) -> Timing:
     """Requests 0 to `requests`, handed to the workers as they become free."""
     left = iter(range(requests))
     times: list[float] = []
@@ -75,7 +75,7 @@ async def over_http(
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(concurrency)]
     try:
         jobs = [_getting(Connection(*pair, accept), paths) for pair in opened]
-        return await _spread(jobs, requests)
+        return await spread(jobs, requests)
     finally:
         for _, writer in opened:
             writer.close()
@@ -91,7 +91,7 @@ async def over_sql(
     """Fetch the same query with these arguments in turn, on connections that are set as the program's."""
     connections = [await asyncpg.connect(url, server_settings=WEB_TIMEOUTS) for _ in range(at_once)]
     try:
-        return await _spread([_fetching(c, query, arguments) for c in connections], requests)
+        return await spread([_fetching(c, query, arguments) for c in connections], requests)
     finally:
         for connection in connections:
             await connection.close()

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from app.actions.feed import feed_actions
 from app.cli.bench.meter import BENCH
 from app.db.engine import Database
 from app.ledger import transcript
@@ -20,9 +19,6 @@ ENCODING = "o200k_base"
 ADDRESS = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
 SAMPLE = 100
 """Turns whose requests are counted."""
-
-SETS = [feed_actions(has_liked=liked, follows=follows) for liked in (False, True) for follows in (False, True)]
-TOOLS = {actions.tools_sha256: actions.tools for actions in SETS}
 
 
 class Prompts(msgspec.Struct):
@@ -69,11 +65,12 @@ async def turns(database: Database, number: int) -> list[list[Request]]:
 
 async def requests(database: Database, turn_id: int) -> list[Request]:
     calls = await database.fetch(transcript.TURNS["turn_calls"], turn_id)
+    tools = {hashed: await transcript.kept_tools(database, hashed) for hashed in {c["tools_sha256"] for c in calls}}
     return [
         Request(
             call["model"],
             tuple(transcript.messages(calls, upto=call["step"])),
-            TOOLS.get(call["tools_sha256"], b""),
+            tools[call["tools_sha256"]],
             **msgspec.json.decode(call["options"]),
         )
         for call in calls

@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from app.actions.chat import CHAT_ACTIONS
-from app.agent import prompt
+from app.agent import memory, prompt
+from app.agent.memory import NOTHING, Remembering
 from app.agent.turn import Mind, Seat, State, Turn
 from app.db.engine import TROUBLE
 from app.ledger import transcript
@@ -23,9 +24,10 @@ from app.settings import Settings
 from app.streams import stream
 from app.venues.chatroom.pace import STALE_SECONDS, WINDOW_SECONDS, Pace, Ticks, answers, chosen
 from app.venues.chatroom.relay import Relay
-from app.venues.run import account, settle_run
+from app.venues.run import account, now, settle_run
 from app.venues.worker import Claim, Play, TurnEnd, Worker
-from app.world import rooms
+from app.world import memories, rooms
+from app.world.memories import AtHand
 from app.world.rooms import PERSON, ROOMS, EndReason
 
 LOOK_SECONDS = 1.0
@@ -156,10 +158,17 @@ class Driver:
         database = self.mind.database
         if stand["open"]:
             await database.fetch(ROOMS["drop_goes"], self.room_id, self.epoch)
+        elif self._how.on:
+            await memories.remember(database, self._run_id, now=now(), most=self._how.most, room=True)
         if await database.fetchval(ROOMS["close_room"], self.room_id, self.epoch) is None:
             return LOOK_SECONDS / 4
         await settle_run(database, self._run_id)
         return None
+
+    @property
+    def _how(self) -> Remembering:
+        """Agents remember other rooms and the feed only where the study says so: else no room touches another."""
+        return Remembering.of(self.settings, {"memory": "off", **self._terms})
 
     async def _plan(self, stand: asyncpg.Record) -> None:
         if stand["spoken_to"]:
@@ -302,8 +311,14 @@ class Driver:
         if claim.next_step:
             return await Turn.resumed(self.mind, seat, await transcript.progress(self.mind.database, claim.turn_id))
         scene = await self._scene(go)
+        words = "\n".join(str(item["text"]) for item in scene.lately)
+        found = await memory.come_to_mind(
+            self.mind.database, self._how, [go["persona_id"]], now=now(), run_id=self._run_id, at_hand=AtHand(words)
+        )
+        recalled = found.get(go["persona_id"], NOTHING)
+        scene = replace(scene, memories=recalled.lines)
         opening = prompt.chat_opening(scene, CHAT_ACTIONS, marker=seat.marker, native=seat.native)
-        return Turn.fresh(self.mind, seat, opening)
+        return Turn.fresh(self.mind, seat, opening, recalled.shown)
 
     async def _scene(self, go: asyncpg.Record) -> prompt.Scene:
         stand = await self._stand()

@@ -14,7 +14,8 @@ from app.world.events import KINDS, Kind
 from app.world.text import INT64_MAX
 
 router = APIRouter(tags=["feed"])
-_KINDS = re.compile(r"(?:post|comment|like|follow|run)(?:,(?:post|comment|like|follow|run)){0,4}")
+_KINDS = re.compile(r"(?:post|comment|like|follow|run|news)(?:,(?:post|comment|like|follow|run|news)){0,5}")
+NAMES = ("post", "comment", "like", "follow", "run", "news")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 STREAM = {
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -24,7 +25,8 @@ STREAM = {
 
 def _known_kinds(value: object) -> object:
     if isinstance(value, str) and not _KINDS.fullmatch(value):
-        raise PydanticCustomError("types", "must name some of post, comment, like, follow, run, separated by commas")
+        sentence = "must name some of {kinds}, separated by commas"
+        raise PydanticCustomError("types", sentence, {"kinds": ", ".join(NAMES)})
     return value
 
 
@@ -50,7 +52,7 @@ async def read_events(
     types: Annotated[
         str | None,
         BeforeValidator(_known_kinds),
-        Query(max_length=40, description="Which events: some of post, comment, like, follow, run, by commas."),
+        Query(max_length=40, description="Which events: some of post, comment, like, follow, run, news, by commas."),
     ] = None,
     last_event_id: Annotated[Number | None, Query(description=LAST)] = None,
     resume: Annotated[
@@ -62,9 +64,9 @@ async def read_events(
 
     `post` and `comment` carry what the feed shows (and the post's comments_count); `like` {post_id, persona_id,
     username, likes_count}; `follow` {follower, follower_username, followed, followed_username}; `run` {run_id, state,
-    venue, slot, reason, turns_total, created_at}. Ids grow, with gaps. `reset` {head} says that the events behind your
-    last one are not kept any more, or are of another world: read the feed anew. A comment line every 15 seconds keeps
-    the connection open.
+    venue, slot, reason, turns_total, created_at}; `news` {id, title, text, source, url, published_at}. Ids grow, with
+    gaps. `reset` {head} says that the events behind your last one are not kept any more, or are of another world: read
+    the feed anew. A comment line every 15 seconds keeps the connection open.
     """
     kinds: frozenset[Kind] = KINDS if types is None else KINDS & frozenset(types.split(","))
     head_only = request.scope.get("head", False)

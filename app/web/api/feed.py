@@ -22,17 +22,25 @@ from app.web.inputs import Cursor, Limit, PathId, QueryId, SearchWords, read_cur
 from app.web.negotiate import wants_page
 from app.web.pages.persona import persona_page
 from app.web.pages.thread import thread_page
-from app.world import feed, personas
+from app.world import feed, personas, search
 from app.world.text import INT64_MAX
 
 router = APIRouter(tags=["feed"])
 SortBy = Annotated[feed.Sort, Query(description="Newest; liked, discussed and young; most liked; most discussed.")]
-COLUMNS = {name: "author_id" if name == "author" else name for name in PostOut.model_fields}
+COLUMNS = {name: "author_id" if name == "author" else name for name in PostOut.model_fields if name != "quote"}
+QUOTED = {
+    "id": "quote_of",
+    "title": "quote_title",
+    "body": "quote_body",
+    "author_id": "quote_author_id",
+    "author_username": "quote_username",
+}
 COMMENT_COLUMNS = tuple(CommentOut.model_fields)
 
 
 def post_out(row: feed.Row) -> dict[str, Any]:
-    return {name: row[column] for name, column in COLUMNS.items()}
+    quote = {name: row[column] for name, column in QUOTED.items()} if row["quote_of"] is not None else None
+    return {**{name: row[column] for name, column in COLUMNS.items()}, "quote": quote}
 
 
 def comment_out(row: feed.Row) -> dict[str, Any]:
@@ -51,7 +59,17 @@ async def _page(
     return [post_out(row) for row in rows[:limit]], following
 
 
-def _links(request: Request, cursor: str | None) -> dict[str, str]:
+async def found_posts(
+    house: House, scope: tuple[Any, ...], words: str, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the posts with some words, and the cursor of the next, before which it may be short."""
+    after = feed.Position(*read_cursor(house.secret, scope, cursor)) if cursor is not None else feed.Position()
+    found = await search.page(house.database, words, limit=limit, after=after)
+    following = sign_cursor(house.secret, scope, (found.further.id, None)) if found.further is not None else None
+    return [post_out(row) for row in found.rows], following
+
+
+def links(request: Request, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'} if cursor else {}
 
 
@@ -71,7 +89,7 @@ async def list_posts(
 
     posts, following = await _page(house, ("posts", sort, author), sort, limit, cursor, source)
     found = {"status": "OK", "posts_found": posts, "next_cursor": following}
-    return answer(request, found, headers=_links(request, following))
+    return answer(request, found, headers=links(request, following))
 
 
 @router.get("/feed", operation_id="read_feed", response_model=FeedPage, responses=problems(304, 404))
@@ -97,14 +115,15 @@ async def read_feed(
     async def source(count: int, after: feed.Position) -> list[feed.Row]:
         if following is not None:
             return await feed.following(house.database, following, limit=count, after=after)
-        if q is not None:
-            return await feed.search(house.database, q, limit=count, after=after)
         return await feed.posts(house.database, sort=sort, limit=count, after=after, author=author)
 
     scope = ("feed", sort, author, following, q)
-    posts, following_cursor = await _page(house, scope, sort, limit, cursor, source)
+    if q is not None:
+        posts, following_cursor = await found_posts(house, scope, q, limit, cursor)
+    else:
+        posts, following_cursor = await _page(house, scope, sort, limit, cursor, source)
     page = {"data": posts, "next_cursor": following_cursor, "has_more": following_cursor is not None}
-    return answer(request, page, headers=_links(request, following_cursor))
+    return answer(request, page, headers=links(request, following_cursor))
 
 
 @router.get("/posts/{page}", operation_id="list_posts_page", response_model=list[PostOut], responses=problems(304))
@@ -145,7 +164,7 @@ async def list_comments(
     if rows is None:
         raise NotFound(f"no post has the id {post_id}")
     older = sign_cursor(house.secret, scope, (rows[limit - 1]["id"],)) if len(rows) > limit else None
-    return answer(request, [comment_out(row) for row in rows[:limit]], headers=_links(request, older))
+    return answer(request, [comment_out(row) for row in rows[:limit]], headers=links(request, older))
 
 
 @router.get(
@@ -181,4 +200,4 @@ async def list_relations(
     before = read_cursor(house.secret, scope, cursor)[0] if cursor is not None else INT64_MAX
     rows = await personas.follows(house.database, persona_id, relation, limit=limit + 1, before=before)
     older = sign_cursor(house.secret, scope, (rows[limit - 1]["id"],)) if len(rows) > limit else None
-    return answer(request, [dict(row) for row in rows[:limit]], headers=_links(request, older))
+    return answer(request, [dict(row) for row in rows[:limit]], headers=links(request, older))

@@ -8,12 +8,15 @@ from math import nan
 from fastapi import APIRouter, Request, Response
 
 from app import metrics
+from app.analysis import realism
+from app.analysis.alarms import LEVELS
 from app.db.engine import TROUBLE, Database
 from app.errors import Forbidden, Unauthorized
 from app.settings import LOOPBACK, Settings
 from app.venues.dispatch import PgQueue
 from app.web.api.schemas import problems
 from app.web.deps import TheHouse
+from app.world.text import INT64_MAX
 
 router = APIRouter(tags=["health"])
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "origin")
@@ -58,6 +61,17 @@ async def _depth(database: Database) -> float:
         return nan
 
 
+async def _alarms(database: Database) -> dict[str, float]:
+    """Monitors beyond a limit in the newest cycle, by level; NaN when the database does not tell soon."""
+    try:
+        async with asyncio.timeout(DEPTH_SECONDS):
+            found = await realism.lately(database, INT64_MAX - 1, 1)
+    except TROUBLE:
+        return dict.fromkeys(LEVELS, nan)
+    sounded = [alarm.level for _, one in found for alarm in one.alarms]
+    return {level: float(sounded.count(level)) for level in LEVELS}
+
+
 async def told(request: Request, settings: Settings, database: Database) -> Response:
     """All that `request.app` has counted, for whoever may read it.
 
@@ -68,6 +82,8 @@ async def told(request: Request, settings: Settings, database: Database) -> Resp
     found = request.app.state.metrics
     assert isinstance(found, metrics.Metrics)  # noqa: S101 - whoever made the application has set it
     found.queue_depth.set(await _depth(database))
+    for level, number in (await _alarms(database)).items():
+        found.alarms.labels(level).set(number)
     return Response(found.text(), headers={"Content-Type": metrics.CONTENT_TYPE, "Cache-Control": "no-store"})
 
 

@@ -51,6 +51,8 @@ def admin_persona(row: feed.Row) -> PersonaAdmin:
         model=row["model"],
         temperature=row["temperature"],
         activity=row["activity"],
+        ranker=profile.get("ranker"),
+        hours=profile.get("hours", []),
     )
 
 

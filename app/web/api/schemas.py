@@ -8,9 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 NOW = "2026-11-21T04:12:00Z"
 
 
+class QuotedOut(BaseModel):
+    """The post that another one quotes."""
+
+    id: int
+    title: str | None
+    body: str
+    author_id: int
+    author_username: str
+
+
 class PostOut(BaseModel):
     """A post. `repost_of` names the post that this one shares; `body` is then the shared text.
 
+    `quote` is the post that this one quotes; null, too, while that is in quarantine.
     `author` and `author_id` are the same.
     """
 
@@ -31,6 +42,9 @@ class PostOut(BaseModel):
                 "created_at": NOW,
                 "repost_of": None,
                 "repost_of_username": None,
+                "quotes_count": 0,
+                "dislikes_count": 0,
+                "quote": None,
             }
         }
     )
@@ -49,6 +63,9 @@ class PostOut(BaseModel):
     created_at: datetime
     repost_of: int | None
     repost_of_username: str | None
+    quotes_count: int
+    dislikes_count: int
+    quote: QuotedOut | None
 
 
 class PostsFound(BaseModel):
@@ -68,12 +85,16 @@ class FeedPage(BaseModel):
 
 
 class CommentOut(BaseModel):
+    """A comment; `parent_id` is the comment that it answers."""
+
     id: int
     post_id: int
     body: str
     author_id: int
     author_username: str
     created_at: datetime
+    parent_id: int | None
+    likes_count: int
 
 
 class PostDetail(PostOut):
@@ -112,6 +133,8 @@ class PersonaAdmin(PersonaPublic):
     model: str | None
     temperature: float | None
     activity: float
+    ranker: str | None
+    hours: list[float]
 
 
 class PersonaCreated(BaseModel):

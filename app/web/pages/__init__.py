@@ -5,17 +5,21 @@ from app.web.pages.admin import (
     access,
     audit,
     budgets,
+    interventions,
     login,
     overview,
     personas,
     runs,
     safety,
     settings,
+    shown,
     studies,
     study_builder,
     study_monitor,
     traces,
+    worlds,
 )
+from app.web.pages.admin import memories as memory_desk
 from app.web.pages.admin import persona as persona_desk
 from app.web.pages.errors import error_page
 
@@ -27,8 +31,11 @@ PAGES = (
     audit.router,
     graph.router,
     overview.router,
+    interventions.router,
     runs.router,
+    shown.router,
     traces.router,
+    worlds.router,
     safety.router,
     about.router,
     docs.router,
@@ -36,6 +43,7 @@ PAGES = (
     persona.router,
     personas.router,
     persona_desk.router,
+    memory_desk.router,
     budgets.router,
     study_builder.router,
     study_monitor.router,

@@ -16,13 +16,16 @@ from app.web.deps import House, TheHouse
 from app.web.inputs import QueryId, read_cursor, sign_cursor
 from app.web.pages.frame import render
 from app.web.pages.graph import tiny
+from app.web.pages.news import trends_of
 from app.web.pages.query import checked
 from app.web.pages.session import MaybeViewer, Viewer
-from app.world import feed, glance, personas
+from app.world import feed, glance, news, personas, search
+from app.world.clock import world_now
 from app.world.text import Line, Query, Username
 
 router = APIRouter(include_in_schema=False)
 NEWER_MAX = 50
+TRENDS_SHOWN, NEWS_SHOWN = 6, 4
 RAIL_SECONDS = 15.0
 GRAPH_SECONDS = 120.0
 
@@ -78,7 +81,8 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
     if follower:
         rows = await feed.following(house.database, follower["id"], limit=feed.PAGE_SIZE + 1, after=after)
     elif query.q:
-        rows = await feed.search(house.database, query.q, limit=feed.PAGE_SIZE + 1, after=after)
+        found = await search.posts(house.database, query.q, limit=feed.PAGE_SIZE + 1, after=after)
+        rows, further = found.rows, found.further
     elif leaning:
         rows, further = await feed.of_leaning(house.database, leaning, limit=feed.PAGE_SIZE + 1, after=after)
     else:
@@ -104,11 +108,13 @@ async def feed_page(request: Request, house: House, viewer: Viewer | None) -> Re
         sort=sort,
         query=query.q or "",
         leaning=leaning,
-        looked=feed.LOOKED if further else 0,
+        looked=(search.WALKED if query.q else feed.LOOKED) if further else 0,
         follower=follower,
         live=plain and sort == "latest" and not query.cursor,
         head=head,
         rail=rail.found,
+        trending=(await trends_of(request, house)).rising[:TRENDS_SHOWN],
+        told=await news.latest(house.database, now=await world_now(house.database), limit=NEWS_SHOWN),
         graph=rail.graph,
     )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.actions.feed import ago
+from app.actions.showing import ago
 from app.errors import NotFound
 from app.web.cached import CACHE
 from app.web.pages import parts
@@ -72,6 +73,10 @@ def money(usd: Any) -> str:
     return f"${value:,.2f}" if value >= 1 or not value else f"${value:.4f}" if value >= 0.0001 else f"${value:.6f}"
 
 
+def _ago(value: datetime) -> str:
+    return ago(value, datetime.now(UTC))
+
+
 templates = Environment(
     loader=PackageLoader("app.web.pages"),
     autoescape=True,
@@ -79,7 +84,7 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-templates.filters |= {"ago": ago, "compact": parts.compact, "money": money, "moment": parts.moment}
+templates.filters.update(ago=_ago, compact=parts.compact, money=money, moment=parts.moment)
 templates.globals |= {"asset": asset, "drawn": parts}
 
 
@@ -97,6 +102,7 @@ def render(
     With the policy `no-referrer` a browser would call the origin of our own forms `null`.
     """
     house = request.app.state.house
+    parts.WORLD_AT.set(house.watch.at)
     frame = {
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
@@ -104,6 +110,8 @@ def render(
         "known": cookie_name(request) in request.cookies,
         "csrf": csrf_token(house.secret, viewer.jti) if viewer else "",
         "next_tick": house.scheduler.next_tick,
+        "world": house.world,
+        "world_at": house.watch.at,
         "version": request.app.version,
         "notice": DONE.get(request.query_params.get("done", "")),
     }

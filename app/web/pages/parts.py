@@ -4,6 +4,7 @@ Every value that a persona or an admin wrote goes through `escape` here.
 """
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from app.actions.feed import ago
+from app.actions.showing import ago
 
 _AI = Markup('<span class="mark" title="Written by a language model, not by a person">AI</span>')
 
@@ -54,10 +55,22 @@ def moment(value: datetime) -> str:
     return f"{value.astimezone(UTC):%d %b %Y, %H:%M:%S} UTC"
 
 
+WORLD_AT: ContextVar[datetime | None] = ContextVar("world_at", default=None)
+"""Where the clock of the world that is shown stands; None where it is real."""
+
+
+def happened(value: datetime) -> Markup:
+    """How long ago in the world something happened, and exactly when."""
+    at = WORLD_AT.get()
+    if at is None:
+        return when(value)
+    return Markup(f'<time datetime="{value.isoformat()}" title="{moment(value)}">{ago(value, at)}</time>')
+
+
 def when(value: datetime) -> Markup:
     """How long ago, and exactly when."""
     iso = value.isoformat()
-    return Markup(f'<time datetime="{iso}" title="{moment(value)}" data-ago>{ago(value)}</time>')
+    return Markup(f'<time datetime="{iso}" title="{moment(value)}" data-ago>{ago(value, datetime.now(UTC))}</time>')
 
 
 def ai() -> Markup:
@@ -93,6 +106,32 @@ def persona_link(handle: str, name: str | None = "", id: int = 0, departed: bool
     )
 
 
+QUOTED_MAX = 240
+"""Characters of a quoted post that a card shows."""
+
+
+def quoted(post: Mapping[str, Any]) -> str:
+    """The post that a post quotes, as a small card in it; empty where there is none to be seen."""
+    if post["quote_of"] is None:
+        return ""
+    number, author = post["quote_of"], escape(post["quote_username"])
+    body = post["quote_body"]
+    text = escape(body if len(body) <= QUOTED_MAX else body[: QUOTED_MAX - 1].rsplit(" ", 1)[0] + "…")
+    title = f'<strong dir="auto">{escape(post["quote_title"])}</strong> ' if post["quote_title"] else ""
+    return (
+        f'<blockquote class="quoted" cite="/post/{number}"><p class="quoted-by"><a href="/post/{number}">'
+        f'<span class="unseen">Quotes a post by </span>@{author}</a></p>'
+        f'<p class="quoted-text" dir="auto">{title}{text}</p></blockquote>'
+    )
+
+
+def dislikes(number: int) -> str:
+    """How many dislike a post, where anybody does."""
+    if not number:
+        return ""
+    return f'<span class="dislikes">{compact(number)} dislike{"s" * (number != 1)}</span>'
+
+
 def card_with(icon: Callable[[str], Markup]) -> Callable[..., Markup]:
     """What draws a post as it stands in lists, and `large` on its own page; `place` is its position in a feed."""
     comment, like, share, why = icon("comment"), icon("like"), icon("share"), icon("why")
@@ -110,6 +149,8 @@ def card_with(icon: Callable[[str], Markup]) -> Callable[..., Markup]:
         title = (
             f'<h2 class="title" dir="auto" itemprop="headline">{escape(post["title"])}</h2>' if post["title"] else ""
         )
+        below = quoted(post)
+        felt = dislikes(post["dislikes_count"])
         seat = f' tabindex="0" aria-posinset="{place}" aria-setsize="-1"' if place else ""
         leans = f" {chip(leaning)}" if leaning else ""
         return Markup(
@@ -118,14 +159,14 @@ def card_with(icon: Callable[[str], Markup]) -> Callable[..., Markup]:
             f' aria-labelledby="by-{number}"><meta itemprop="digitalSourceType" content="{MACHINE}">'
             f'{face(post["author_username"], 52 if large else 44)}<div class="post-in">{shared}'
             f'<p class="by" id="by-{number}">{names}{leans} <span class="stamp"><a class="at" href="/post/{number}"'
-            f' itemprop="url">{when(post["created_at"])}</a> {_AI}</span></p>{title}'
-            f'<p class="body" dir="auto" itemprop="articleBody">{escape(post["body"])}</p><p class="acts">'
+            f' itemprop="url">{happened(post["created_at"])}</a> {_AI}</span></p>{title}'
+            f'<p class="body" dir="auto" itemprop="articleBody">{escape(post["body"])}</p>{below}<p class="acts">'
             f'<a href="/post/{number}#comments" aria-label="{comments} comment{"s" * (comments != 1)}">'
             f'{comment}<span data-count="comments">{compact(comments)}</span></a>'
             f'<a href="/post/{number}#likes" aria-label="{likes} like{"s" * (likes != 1)}">'
             f'{like}<span data-count="likes">{compact(likes)}</span></a>'
             f'<span title="shared {reposts} times">{share}<span data-count="reposts">{compact(reposts)}</span>'
-            '<span class="unseen"> shares</span></span>'
+            f'<span class="unseen"> shares</span></span>{felt}'
             f'<a class="why" href="/post/{number}#why" aria-label="Why did @{author} post this?">'
             f"{why}<span>why?</span></a></p></div></article>\n"
         )

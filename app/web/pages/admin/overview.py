@@ -14,6 +14,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.analysis import realism
+from app.analysis.realism import Realism
 from app.db import migrate
 from app.db.engine import TROUBLE
 from app.errors import AppError
@@ -31,6 +33,7 @@ from app.web.pages.admin.runs import duration, lasted, segments, span, told, wat
 from app.web.pages.frame import money, render
 from app.web.pages.parts import compact
 from app.web.pages.session import TheViewer
+from app.world.text import INT64_MAX
 
 router = APIRouter(include_in_schema=False)
 CYCLES = 30
@@ -118,12 +121,17 @@ async def overview(request: Request, house: TheHouse, viewer: TheViewer) -> Resp
         schema,
     ]
     last = cycles[0] if cycles else None
+    watched = await realism.lately(database, INT64_MAX - 1, 1)
     return render(
         request,
         "admin/overview.html",
         viewer=viewer,
         lights=lights,
-        alerts=[light for light in lights if light.colour != "good"] + _alerts(spent, caps, standing, last),
+        alerts=[
+            *(light for light in lights if light.colour != "good"),
+            *_alerts(spent, caps, standing, last),
+            *_realism(watched),
+        ],
         halted=halted,
         spent=spent,
         caps=caps,
@@ -254,6 +262,21 @@ def _alerts(spent: Spent, caps: Caps, standing: Sequence[asyncpg.Record], last: 
         colour: Colour = "bad" if last["state"] == "failed" else "warn"
         found.append(Light(f"Run {last['id']}", colour, words, mend, f"/admin/runs/{last['id']}"))
     return found
+
+
+def _realism(watched: Sequence[tuple[int, Realism]]) -> list[Light]:
+    """What monitors say of the newest cycle that they looked at."""
+    return [
+        Light(
+            f"Run {run_id}",
+            "bad" if alarm.level == "alarm" else "warn",
+            f"{alarm.monitor.replace('_', ' ')} is {alarm.value:.2f}",
+            alarm.do,
+            f"/admin/runs/{run_id}#monitors",
+        )
+        for run_id, found in watched
+        for alarm in found.alarms
+    ]
 
 
 def _spark(cycles: Sequence[asyncpg.Record], counted: dict[int, Figures]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from app.llm.pricing import OFFLINE, SCRIPTED, providers
 from app.web.deps import House, TheHouse
 from app.web.inputs import PathId, QueryId
 from app.web.pages.admin.estimates import estimates
-from app.web.pages.admin.persona_form import WrongFields, fields_in, fields_of, spec_in
+from app.web.pages.admin.persona_form import RANKERS, WrongFields, fields_in, fields_of, spec_in
 from app.web.pages.admin.personas import HERE, NUMBER
 from app.web.pages.frame import DONE, go_to, render
 from app.web.pages.session import AdminForm, TheViewer, Viewer
@@ -73,6 +73,8 @@ def _show(
         seen=seen,
         models=models_known(),
         default_model=house.settings.simfeed_model,
+        rankers=tuple(RANKERS.items()),
+        default_ranker=house.settings.feed_ranker,
         default_temperature=house.settings.model_temperature,
     )
 

@@ -12,13 +12,24 @@ from app.web.pages.session import Form
 from app.world.personas import PersonaSpec
 
 TEXTS = ("username", "description", "bio", "status")
-OPTIONAL = ("display_name", "role", "style", "leaning", "model")
+OPTIONAL = ("display_name", "role", "style", "leaning", "model", "ranker")
 LISTS = ("traits", "goals", "interests", "fragments")
 NUMBERS = ("temperature", "activity")
-FIELDS = (*TEXTS, *OPTIONAL, *LISTS, *NUMBERS, "demographics")
+FIELDS = (*TEXTS, *OPTIONAL, *LISTS, *NUMBERS, "hours", "demographics")
 WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,9})", re.ASCII)
 QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 SHOWN_MAX = 20_000
+RANKERS = {
+    "latest": "the newest posts",
+    "following": "the newest posts and shares of those whom it follows",
+    "hot": "what is liked and answered much, and young",
+    "top": "what is liked most, however old",
+    "interest": "authors it engages with, and words that it cares about",
+    "similar_people": "what people who like the same posts have liked lately",
+    "random": "newest posts drawn by lot",
+    "mixed": "each place by lot from following, interest and random, with the weights that are given",
+}
+"""Each ranker in a line, as the editor explains it."""
 
 
 class WrongFields(Exception):
@@ -66,10 +77,11 @@ def fields_of(spec: PersonaSpec) -> dict[str, str]:
     found |= {name: "" if told[name] is None else f"{told[name]:g}" for name in NUMBERS}
     facts = told["demographics"].items()
     return found | {
+        "hours": " ".join(f"{share:g}" for share in told["hours"]),
         "demographics": "\n".join(
             f"{line_of(key, ':' in key)}: {line_of(v, bool(WHOLE.fullmatch(v))) if isinstance(v, str) else v}"
             for key, v in facts
-        )
+        ),
     }
 
 
@@ -88,6 +100,7 @@ def spec_in(form: Form) -> PersonaSpec:
     given |= {name: form[name] for name in OPTIONAL if form[name].strip()}
     given |= {name: [entry_of(line) for line in form.lines(name)] for name in LISTS}
     given |= {name: number(form[name].strip()) for name in NUMBERS if form[name].strip()}
+    given["hours"] = [number(share) for share in form["hours"].replace(",", " ").split()]
     wrong: dict[str, str] = {}
     facts: dict[str, str | int] = {}
     for n, line in enumerate(form.lines("demographics"), 1):

@@ -36,12 +36,15 @@ from app.venues.run import TURNS, resume_run, stop_run
 from app.web.api import scheduler
 from app.web.deps import House, SignedIn, TheHouse
 from app.web.inputs import PathId, read_cursor, sign_cursor
+from app.web.pages.admin import monitors
+from app.web.pages.admin.worlds import of_run
 from app.web.pages.frame import DONE, go_to, money, render
 from app.web.pages.parts import compact
 from app.web.pages.query import checked
 from app.web.pages.session import AdminForm, Form, TheViewer, Viewer, viewer_of
 from app.web.pages.sheet import sheet
 from app.web.server import LINE, Line
+from app.world import interventions
 from app.world.text import INT64_MAX
 
 router = APIRouter(prefix="/admin/runs", include_in_schema=False)
@@ -446,8 +449,12 @@ async def _show_run(
         remedies=REMEDIES,
         estimate=estimate,
         off=compared(estimate, vars(detail.usage)) if estimate else None,
+        found=await monitors.shown(database, run_id) if run["venue"] == VENUE else None,
+        monitored=run["venue"] == VENUE,
+        again=await of_run(database, run),
         terms=sorted(msgspec.json.decode(run["settings"]).items()),
         hash=fingerprint(run["settings"]),
+        began=await interventions.of_run(database, run_id),
         turns=list(_bars(run, rows[:TURNS_PAGE])),
         first=not query.cursor,
         more=more,

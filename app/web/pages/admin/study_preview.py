@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.actions.chat import CHAT_ACTIONS
-from app.actions.feed import tokens
+from app.actions.showing import tokens
 from app.agent import prompt
 from app.agent.dry_run import Told, told
 from app.venues.chatroom.design import Question, StudyDesign

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.actions.feed import every_feed_actions
+from app.actions import feed
 from app.agent import prompt
 from app.db.engine import Database
 from app.errors import NotFound
@@ -39,6 +40,7 @@ from app.world.text import INT64_MAX, Line, Query, Username
 
 router = APIRouter(prefix="/admin/traces", include_in_schema=False)
 PAGE = 40
+REMEMBER = "You remember: "
 RAW_MAX = 64 * 1024
 """Bytes of a request or reply that stand in the page as they are; longer ones are in the download."""
 
@@ -46,7 +48,7 @@ RAW_ALL = 512 * 1024
 DIFF_LINES = 3_000
 DIFF_WIDTH = 2_000
 STATUSES: tuple[str, ...] = get_args(model.Status)
-ACTIONS = sorted({name for offered in every_feed_actions() for name in offered.by_name})
+ACTIONS = sorted(feed.ACTIONS)
 Id = Annotated[int, Field(ge=1, le=INT64_MAX)]
 LISTS = ("posts", "comments", "users", "actions")
 
@@ -123,7 +125,11 @@ async def traces_csv(request: Request, house: TheHouse, viewer: TheViewer) -> Re
 @router.get("/of/{effect}/{object_id}")
 async def trace_of(house: TheHouse, viewer: TheViewer, effect: Kind, object_id: PathId) -> Response:
     """On to the step that made something."""
-    kinds: tuple[Kind, ...] = ("post", "repost") if effect == "post" else (effect,)
+    kinds: tuple[Kind, ...] = (effect,)
+    if effect == "post":
+        kinds = ("post", "repost", "quote")
+    elif effect == "comment":
+        kinds = ("comment", "reply")
     for kind in kinds:
         if (found := await origins.origin(house.database, kind, object_id)) is not None:
             return go_to(found.trace)
@@ -176,6 +182,7 @@ class Shown:
     request: str
     response: str
     curl: str
+    remembered: tuple[str, ...]
 
 
 @router.get("/{turn_id}.json")
@@ -324,9 +331,22 @@ def show(trace: Trace, settings: Settings) -> list[Shown]:
                 pretty(body.decode("utf-8", "replace")) if raw else "",
                 pretty(response) if raw and len(response) <= RAW_MAX else "",
                 curl(settings, step) if raw else "",
+                _remembered(step, marker),
             )
         )
     return shown
+
+
+def _remembered(step: Step, marker: str) -> tuple[str, ...]:
+    """The memories that a step was told, as often as there were any, padded to what its exposure names."""
+    told: list[str] = []
+    for content in (str(message.get("content") or "") for message in step.told):
+        for line in content.split("\n"):
+            if line.startswith(REMEMBER + marker) and line.endswith(marker):
+                with suppress(ValueError, AttributeError, TypeError):
+                    told += map(str, msgspec.json.decode(line[len(REMEMBER + marker) : -len(marker)])["memories"])
+    most = max((len(shown["shown"]) for shown in step.exposures), default=0)
+    return (*told, *[""] * max(0, most - len(told)))
 
 
 def object_link(action: Mapping[str, Any], persona_id: int) -> str:
@@ -334,13 +354,13 @@ def object_link(action: Mapping[str, Any], persona_id: int) -> str:
     if action["outcome"] != "made":
         return ""
     match action["effect"]:
-        case "post" | "repost":
+        case "post" | "repost" | "quote":
             return f"/post/{action['object_id']}"
         case "comment":
             return f"/post/{action['target_id']}#comment-{action['object_id']}"
-        case "like" | "unlike" | "report":
+        case "like" | "unlike" | "report" | "react":
             return f"/post/{action['target_id']}"
-        case "follow" | "unfollow" | "mute":
+        case "follow" | "unfollow" | "mute" | "block":
             return f"/persona/{action['target_id']}"
         case "bio":
             return f"/persona/{persona_id}"
