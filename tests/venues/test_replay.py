@@ -101,6 +101,29 @@ async def test_fifty_runs_again(server_url: str, url: str, database: Database) -
                 assert await tables(fork) == states[n], f"run {n}"
 
 
+async def test_what_was_in_vain_is_in_vain_again(server_url: str, url: str, database: Database) -> None:
+    """A like that did not see its post, as both were committed at once: now it would, and still must not count."""
+    await people(database, 8)
+    runs = await lived(database, None, 3)
+    like = await database.fetchrow(
+        "SELECT a.turn_id, a.step, a.ordinal, a.object_id, l.post_id FROM actions a JOIN likes l ON l.id = a.object_id "
+        "JOIN turns t ON t.id = a.turn_id WHERE a.effect = 'like' AND a.outcome = 'made' AND t.run_id = $1 LIMIT 1",
+        runs[-1],
+    )
+    assert like is not None
+    await database.fetchval(
+        "UPDATE actions SET outcome = 'not_found', object_id = NULL WHERE (turn_id, step, ordinal) = ($1, $2, $3)",
+        *like[:3],
+    )
+    await database.fetchval("DELETE FROM likes WHERE id = $1", like["object_id"])
+    await database.fetchval("UPDATE post_counts SET likes_count = likes_count - 1 WHERE post_id = $1", like["post_id"])
+    before = await tables(database)
+    async with fork_of(server_url, url, database) as fork:
+        for _ in range(2):
+            await again(fork, runs[-1])
+            assert await tables(fork) == before
+
+
 async def test_what_the_guard_took_is_taken_again(server_url: str, url: str, database: Database) -> None:
     """Also when later runs, played again, have begun again since: each run gets its own quarantines back."""
     await people(database, 8)
