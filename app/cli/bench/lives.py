@@ -20,7 +20,6 @@ from app.cli.replay import hashes
 from app.db import worlds as databases
 from app.db.engine import Database
 from app.ledger.recorded import recording
-from app.llm.gateway import Gateway
 from app.llm.model import Completion, Model, Request
 from app.settings import Settings, load_settings
 from app.venues.feed import open_cycle, play_cycle
@@ -162,10 +161,9 @@ async def _again(url: str, wanted: Wanted, at_once: int, *, rounds: bool) -> Aga
                 recorded = await recording(fork, run_id)
                 async with fork.connection() as connection:
                     await rewind(connection, run_id)
-                gateway = Gateway(settings)
                 async with open_mind(settings, fork) as other:
                     began = time.perf_counter()
-                    await replay_run(replace(other, model=gateway), settings, recorded)
+                    await replay_run(other, settings, recorded)
                     replayed = time.perf_counter() - began
                 after = await hashes(fork)
             finally:
