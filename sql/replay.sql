@@ -16,6 +16,18 @@ WHERE t.run_id = $1 AND a.outcome = 'made' AND a.effect IN ('post', 'repost', 'q
 SELECT a.turn_id, a.step, a.ordinal, a.outcome FROM actions a JOIN turns t ON t.id = a.turn_id
 WHERE t.run_id = $1 AND a.outcome IN ('already', 'not_found', 'not_allowed')
 
+-- name: needs  Which of its calls made what others of its calls did something to.
+SELECT a.turn_id, a.step, m.turn_id AS made_turn, m.step AS made_step
+FROM (
+    SELECT a.*, effect IN ('reply', 'like_comment', 'unlike_comment') AS on_comment FROM actions a JOIN turns t ON t.id = a.turn_id
+    WHERE t.run_id = $1 AND a.outcome = 'made'
+      AND a.effect IN ('comment', 'like', 'unlike', 'repost', 'report', 'quote', 'react', 'reply', 'like_comment', 'unlike_comment')
+) a
+JOIN (
+    SELECT a.*, effect IN ('comment', 'reply') AS is_comment FROM actions a JOIN turns t ON t.id = a.turn_id
+    WHERE t.run_id = $1 AND a.outcome = 'made' AND a.effect IN ('post', 'repost', 'quote', 'comment', 'reply')
+) m ON m.object_id = a.target_id AND m.is_comment = a.on_comment
+
 -- name: drifted  How many calls were asked in other words than these hashes tell; $1: turns, $2: steps, $3: hashes.
 SELECT count(*) FROM unnest($1::bigint[], $2::int[], $3::bytea[]) AS was (turn_id, step, request_sha256)
 LEFT JOIN calls c USING (turn_id, step) WHERE c.request_sha256 IS DISTINCT FROM was.request_sha256

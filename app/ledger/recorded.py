@@ -104,6 +104,9 @@ async def recording(database: Database, run_id: int) -> Recording:
         for r in rows
     }
     groups = [[(r["turn_id"], r["step"]) for r in group] for _, group in groupby(rows, key=lambda r: r["created_at"])]
+    needs: dict[Position, set[Position]] = {}
+    for row in await database.fetch(REPLAY["needs"], run_id):
+        needs.setdefault((row["turn_id"], row["step"]), set()).add((row["made_turn"], row["made_step"]))
     ends = {r["turn_id"]: (r["state"], r["reason"]) for r in await database.fetch(REPLAY["ends"], run_id)}
     personas = {r["turn_id"]: r["persona_id"] for r in await database.fetch(REPLAY["places"], run_id)}
     began = {
@@ -112,7 +115,30 @@ async def recording(database: Database, run_id: int) -> Recording:
     }
     found = await database.fetchrow(REPLAY["guarded"], run_id)
     guarded = Guarded(*found) if found is not None and found["started_at"] is not None else None
-    return Recording(run_id, calls, groups, ends, personas, began, guarded)
+    return Recording(run_id, calls, in_order(groups, needs), ends, personas, began, guarded)
+
+
+def in_order(groups: list[list[Position]], needs: Mapping[Position, set[Position]]) -> list[list[Position]]:
+    """Groups of calls such that none comes before what it needs, as near as can be to the order in which they began.
+
+    Of two commits that overlapped, the one that began first may have seen what the other made.
+    """
+    calls = {place for group in groups for place in group}
+    ordered: list[list[Position]] = []
+    done: set[Position] = set()
+    held: list[list[Position]] = []
+
+    def ready(group: list[Position]) -> bool:
+        wanted = {place for turn, step in group for place in ((turn, step - 1), *needs.get((turn, step), ()))}
+        return wanted & calls <= done | set(group)
+
+    for began in groups:
+        held.append(began)
+        while (first := next(filter(ready, held), None)) is not None:
+            held.remove(first)
+            ordered.append(first)
+            done.update(first)
+    return ordered + held
 
 
 async def cycles(database: Database, run_id: int) -> list[Cycle]:

@@ -9,8 +9,8 @@ import pytest
 
 from app.analysis.state import Terms, diff, state
 from app.db.engine import Database
-from app.ledger.recorded import recording
-from app.settings import load_settings
+from app.ledger.recorded import in_order, recording
+from app.settings import Settings, load_settings
 from app.venues.feed import open_cycle, play_cycle
 from app.venues.replay import Replayed, replay_run
 from app.world.rewind import rewind
@@ -49,15 +49,21 @@ async def fork_of(server_url: str, url: str, source: Database) -> AsyncIterator[
 
 
 async def lived(
-    database: Database, model: Any, cycles: int, *, rounds: bool = False, simulated: bool = False
+    database: Database,
+    model: Any,
+    cycles: int,
+    *,
+    rounds: bool = False,
+    simulated: bool = False,
+    settings: Settings = SETTINGS,
 ) -> list[int]:
     found = []
     async with a_mind(database, model) as mind:
         for n in range(cycles):
             at = MONDAY + n * timedelta(minutes=30) if rounds or simulated else None
-            run_id = await open_cycle(mind, SETTINGS, seed=100 + n, rounds=rounds, at=at)
+            run_id = await open_cycle(mind, settings, seed=100 + n, rounds=rounds, at=at)
             assert run_id is not None
-            assert await play_cycle(mind, SETTINGS, run_id) in ("completed", "partial")
+            assert await play_cycle(mind, settings, run_id) in ("completed", "partial")
             found.append(run_id)
     return found
 
@@ -122,6 +128,37 @@ async def test_what_was_in_vain_is_in_vain_again(server_url: str, url: str, data
         for _ in range(2):
             await again(fork, runs[-1])
             assert await tables(fork) == before
+
+
+async def test_a_commit_that_saw_another_comes_after_it(server_url: str, url: str, database: Database) -> None:
+    """Two commits overlapped, and the one that began first liked what the other posted: it goes second."""
+    await people(database, 8)
+    await lived(database, None, 2)
+    run_id = (await lived(database, None, 1, settings=load_settings(memory="off", max_concurrent_turns=1)))[0]
+    saw = await database.fetchrow(
+        "SELECT a.turn_id, a.step, a.object_id, made.created_at - interval '1 microsecond' AS began "
+        "FROM actions a JOIN turns t ON t.id = a.turn_id JOIN posts made ON made.id = a.target_id "
+        "JOIN actions m ON m.object_id = made.id AND m.effect = 'post' AND m.outcome = 'made' "
+        "JOIN turns o ON o.id = m.turn_id AND o.run_id = t.run_id "
+        "WHERE a.effect = 'like' AND a.outcome = 'made' AND t.run_id = $1 LIMIT 1",
+        run_id,
+    )
+    assert saw is not None
+    turn, step, like, began = saw
+    await database.fetchval("UPDATE calls SET created_at = $3 WHERE (turn_id, step) = ($1, $2)", turn, step, began)
+    await database.fetchval("UPDATE likes SET created_at = $2 WHERE id = $1", like, began)
+    before = await tables(database)
+    async with fork_of(server_url, url, database) as fork:
+        await again(fork, run_id)
+        assert await tables(fork) == before
+
+
+def test_groups_come_after_what_they_need() -> None:
+    a, b, c, d = (1, 0), (2, 0), (1, 1), (3, 0)
+    assert in_order([[a], [b], [c], [d]], {}) == [[a], [b], [c], [d]]
+    assert in_order([[a], [b], [c], [d]], {a: {b}}) == [[b], [a], [c], [d]]
+    assert in_order([[a], [c], [b], [d]], {a: {b}}) == [[b], [a], [c], [d]]
+    assert in_order([[a, d], [b]], {a: {d}, d: {(9, 9)}}) == [[a, d], [b]]
 
 
 async def test_what_the_guard_took_is_taken_again(server_url: str, url: str, database: Database) -> None:
