@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     max_actions: int = Field(10, ge=1, le=50, description="Actions a persona may take in one turn.")
     max_calls_per_reply: int = Field(5, ge=1, le=20, description="Actions carried out of one model reply.")
     max_concurrent_turns: int = Field(64, ge=1, le=10_000, description="Turns that are under way at once.")
-    result_tokens: int = Field(400, ge=50, le=20_000, description="Tokens a reading action may return.")
+    result_tokens: int = Field(350, ge=50, le=20_000, description="Tokens a reading action may return.")
     copies: Literal["mark", "quarantine"] = Field(
         "quarantine", description="What becomes of texts that two personas or more copy: marked only, or hidden too."
     )
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     memory_scope: Literal["persona", "run"] = Field(
         "persona", description="What a persona can remember: all that it lived through, or this run alone."
     )
-    memory_tokens: int = Field(200, ge=20, le=4_000, description="Tokens of memories in a turn's prompt, at most.")
+    memory_tokens: int = Field(100, ge=20, le=4_000, description="Tokens of memories in a turn's prompt, at most.")
     memory_most: int = Field(150, ge=20, le=2_000, description="Memories a persona keeps; the least important go.")
     memory_reflect: float = Field(
         12.0, ge=0, le=1_000, description="Importance that must have come together for a reflection; 0: never."
