@@ -2,7 +2,7 @@
 
 -- name: doomed  The turns whose doings are taken back, and what came of them.
 CREATE TEMPORARY TABLE doomed ON COMMIT DROP AS
-SELECT t.id AS turn_id, t.persona_id, t.run_id FROM turns t JOIN runs r ON r.id = t.run_id WHERE r.id >= $1 AND r.venue <> 'chatroom'
+SELECT t.id AS turn_id, t.persona_id, t.run_id FROM turns t JOIN runs r ON r.id = t.run_id WHERE r.id >= $1 AND r.venue <> 'chatroom' AND NOT EXISTS (SELECT FROM sessions s WHERE s.run_id = r.id)
 
 -- name: deeds  What they made and undid.
 CREATE TEMPORARY TABLE deeds ON COMMIT DROP AS
@@ -171,7 +171,7 @@ DELETE FROM calls c USING doomed d WHERE c.turn_id = d.turn_id
 DELETE FROM turns t USING doomed d WHERE t.id = d.turn_id AND d.run_id > $1
 
 -- name: runs_gone  Later runs.
-DELETE FROM runs WHERE id > $1 AND venue <> 'chatroom'
+DELETE FROM runs r WHERE id > $1 AND venue <> 'chatroom' AND NOT EXISTS (SELECT FROM sessions s WHERE s.run_id = r.id)
 
 -- name: wait_again  The turns of run $1 wait.
 UPDATE turns SET state = 'queued', epoch = 0, next_step = 0, lease_until = NULL, reason = NULL, started_at = NULL, ended_at = NULL,

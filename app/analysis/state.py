@@ -22,7 +22,10 @@ NETWORK = (
 )  # fmt: skip
 """What the world is to those who live in it."""
 
-LEDGER = ("actions", "calls", "exposures", "interventions", "marks", "prompt_texts", "runs", "turns")
+LEDGER = (
+    "actions", "calls", "exposures", "interventions", "marks", "prompt_texts", "runs", "session_asks",
+    "session_checkpoints", "session_lines", "session_members", "sessions", "turns",
+)  # fmt: skip
 """How it came about."""
 
 NO_STATE = ("events",)
@@ -31,6 +34,7 @@ NO_STATE = ("events",)
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "instance": ("bootstrapped_at", "scheduler_interval_minutes", "halted_at", "created_at"),
     "runs": ("estimate", "realism"),
+    "sessions": ("epoch", "lease_until"),
     "turns": ("epoch", "lease_until", "held_tokens", "held_usd", "held_day"),
 }
 """Columns of processes and installations, and what is worked out from others.
@@ -47,6 +51,9 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "prompt_texts": ("created_at",),
     "quarantines": ("created_at", "lifted_at"),
     "runs": ("created_at", "started_at", "ended_at", "lost_calls", "remembered_at"),
+    "session_checkpoints": ("at",),
+    "session_lines": ("at",),
+    "sessions": ("created_at", "ended_at"),
     "turns": ("started_at", "ended_at"),
 }
 """What a wall clock, or an accident, has written: it differs each time, even where the world's clock is simulated."""

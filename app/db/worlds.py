@@ -59,6 +59,11 @@ COPIED: dict[str, str] = {
     "exposures": f"turn_id IN {TURNS_IN_ROOMS}",
     "marks": f"run_id IN {IN_ROOMS}",
     "memories": f"id IN {REMEMBERED_OF_ROOMS}",
+    "session_checkpoints": "",
+    "session_lines": "",
+    "session_asks": "",
+    "session_members": "",
+    "sessions": "",
     "turns": f"run_id IN {IN_ROOMS}",
     "runs": f"id IN {IN_ROOMS}",
 }
@@ -81,6 +86,7 @@ CUT = {
     "persona_versions": ("replaced_by",),
     "quarantines": ("admin_id", "lifted_by"),
     "reports": ("closed_by",),
+    "sessions": ("created_by",),
 }
 """Columns of copied tables that become null."""
 

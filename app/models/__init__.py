@@ -14,6 +14,7 @@ from app.models.rooms import (
     RoomMessage,
     RoomReaction,
 )
+from app.models.sessions import Session, SessionAsk, SessionCheckpoint, SessionLine, SessionMember
 from app.models.studies import Answer, Assigned, Identity, Participant, Study, StudyMember, StudyToken
 from app.models.world import Comment, Follow, Intervention, Like, Mute, News, Persona, Post, PostCount, Reaction, Report
 from app.models.worlds import WorldEntry
@@ -56,6 +57,11 @@ __all__ = [
     "RoomMessage",
     "RoomReaction",
     "Run",
+    "Session",
+    "SessionAsk",
+    "SessionCheckpoint",
+    "SessionLine",
+    "SessionMember",
     "Study",
     "StudyMember",
     "StudyToken",
