@@ -75,7 +75,7 @@ class EndTurn:
 class Action:
     """One action. `reads` tells whether it returns a Reading (awaited after the commit) or an effect.
 
-    One that `ends` is the last of its turn.
+    One that `ends` is the last of its turn. `form` is the JSON schema of its arguments, where these follow from data.
     """
 
     name: str
@@ -85,9 +85,15 @@ class Action:
     read: Callable[[ActionContext, Any], Awaitable[Reading]] | None = None
     write: Callable[[Any], Effect | EndTurn] | None = None
     ends: bool = False
+    form: dict[str, Any] | None = None
 
     def schema(self) -> dict[str, Any]:
         """The tool in the wire format, as short as it can be: prompts are paid by the token."""
+        if self.form is not None:
+            return {
+                "type": "function",
+                "function": {"name": self.name, "description": self.description, "parameters": self.form},
+            }
         properties = {
             name: {"type": "integer" if _is_whole(field.annotation) else "string"}
             for name, field in self.arguments.model_fields.items()
@@ -135,12 +141,12 @@ class ActionSet:
 
     def __init__(self, actions: Iterable[Action]) -> None:
         self.by_name = {action.name: action for action in actions}
-        self.tools = msgspec.json.encode([action.schema() for action in self.by_name.values()])
+        self.tools = msgspec.json.encode([action.schema() for action in self.by_name.values()]) if self.by_name else b""
         self.tools_sha256 = hashlib.sha256(self.tools).digest()
 
     def manual(self) -> str:
         """The actions as text, for models without function calling."""
-        return "\n".join(f"{a.name}({', '.join(_signature(a))}): {a.description}" for a in self.by_name.values())
+        return "\n".join(f"{a.name}({_manual(a)}): {a.description}" for a in self.by_name.values())
 
     def parse(self, name: str, arguments: str) -> tuple[Action, Arguments]:
         """The action that is called, with checked arguments.
@@ -152,6 +158,13 @@ class ActionSet:
         if action is None:
             raise ActionRefused(f"there is no action of that name; you have: {', '.join(self.by_name)}")
         return action, action.arguments.model_validate(_loads(action, arguments))
+
+
+def _manual(action: Action) -> str:
+    """An action's arguments, as text: their names, or the schema where they follow from data."""
+    if action.form is None:
+        return ", ".join(_signature(action))
+    return f"one JSON object by this schema: {msgspec.json.encode(action.form).decode()}"
 
 
 def _signature(action: Action) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from app.actions.registry import ActionSet
+from app.agent.population.fragments import text_of
 from app.llm.model import encode_message
 from app.streams import number
 
@@ -71,7 +72,7 @@ def character(name: str, description: str, bio: str, profile: Mapping[str, Any])
         )
         if value
     ]
-    facts += [f"{fragment}" for fragment in profile.get("fragments", [])]
+    facts += [text_of(fragment) for fragment in profile.get("fragments", [])]
     lines = [f"You are {name}{known_as}{role}.", description[:DESCRIPTION_MAX]]
     if bio:
         lines.append(f"Bio: {_one_line(bio)}")

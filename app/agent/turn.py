@@ -90,12 +90,24 @@ class Commits(Protocol):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How a model is asked: its own seed, options, limits, and within what an identical request is asked once."""
+
+    seed: int
+    max_tokens: int
+    tries: int = 1
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    scope: str = ""
+
+
+@dataclass(frozen=True)
 class Seat:
     """Whose turn it is, on what terms, with the claim that fences it.
 
     Steps are given to `commits`, if it is there; it is `at` in the world, if its clock is simulated. `ranking` makes
     its feed, `suggester` names the way in which people are suggested to it. Its run was `opened` then.
-    With `reuse` a request that was answered before is answered so again.
+    With `reuse` a request that was answered before is answered so again. `asked` is how, where that is not as ever.
     """
 
     turn_id: int
@@ -113,6 +125,7 @@ class Seat:
     suggester: str = ""
     opened: datetime | None = None
     reuse: bool = False
+    asked: "Asked | None" = None
     commits: Commits | None = field(default=None, compare=False)
     goes_on: Callable[[], bool] = field(default=lambda: True, compare=False)
 
@@ -215,17 +228,21 @@ class Turn:
 
     def _request(self) -> Request:
         seat = self.seat
-        return Request(
+        asked = seat.asked
+        request = Request(
             model=seat.model,
             messages=tuple(self.messages),
             tools=seat.actions.tools if seat.native else b"",
             temperature=seat.temperature,
-            max_tokens=self.mind.limits.max_tokens,
-            seed=number(seat.seed, "model", seat.persona_id, self.step),
+            max_tokens=self.mind.limits.max_tokens if asked is None else asked.max_tokens,
+            seed=number(seat.seed, "model", seat.persona_id, self.step) if asked is None else asked.seed,
             json_only=not seat.native,
             reusable=seat.reuse,
             account=seat.account and replace(seat.account, spent_tokens=self.spent_tokens, spent_usd=self.spent_usd),
         )
+        if asked is None:
+            return request
+        return replace(request, top_p=asked.top_p, stop=asked.stop, scope=asked.scope)
 
     def _plan(self, completion: Completion) -> list[Planned]:
         if completion.status != "ok":
@@ -295,8 +312,8 @@ class Turn:
             return "unknown_actions"
         if self.same[1] >= SAME_IN_A_ROW:
             return "loop"
-        limits = self.mind.limits
-        return "max_actions" if self.used >= limits.max_actions or self.step + 1 >= limits.max_actions else None
+        most = self.mind.limits.max_actions if self.seat.asked is None else self.seat.asked.tries
+        return "max_actions" if self.used >= most or self.step + 1 >= most else None
 
     async def _commit(
         self, request: Request, completion: Completion, planned: list[Planned], state: State

@@ -67,7 +67,8 @@ def endpoint(settings: Settings, model: str) -> Endpoint:
     key = _key(settings, preset.key) if preset.key else ""
     if preset.key and not key:
         raise Misconfigured(f"the model {model!r} needs a key: set {preset.key}")
-    return Endpoint(provider, name, preset.base_url, key)
+    own = settings.ollama_base_url if provider == "ollama" else None
+    return Endpoint(provider, name, own or preset.base_url, key)
 
 
 def ready(settings: Settings, model: str) -> None:

@@ -57,7 +57,7 @@ class Request:
     `messages` and `tools` are JSON texts (UTF-8), encoded once when they were made and never again:
     each message is one JSON object in the wire format of OpenAI's chat completions, `tools` is a
     JSON array or empty. `seed` makes a deterministic model repeat itself. Neither `account`, which says who pays, nor
-    `reusable`, whether an answer to the same request may be used again, is sent.
+    `reusable`, whether an answer to the same request may be used again, nor `scope`, within what, is sent.
     """
 
     model: str
@@ -69,6 +69,9 @@ class Request:
     json_only: bool = False
     account: Account | None = None
     reusable: bool = False
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    scope: str = ""
 
     def body(self) -> bytes:
         """The request as it goes over the wire."""
@@ -79,7 +82,7 @@ class Request:
         parts = [b'{"model":', msgspec.json.encode(self.model), b',"messages":[', b",".join(self.messages), b"]"]
         if self.tools:
             parts += [b',"tools":', self.tools]
-        for name, value in (("temperature", self.temperature), ("max_tokens", self.max_tokens), ("seed", self.seed)):
+        for name, value in (*self._numbers(), ("stop", self.stop or None)):
             if value is not None:
                 parts += [b',"', name.encode(), b'":', msgspec.json.encode(value)]
         if self.json_only:
@@ -87,10 +90,14 @@ class Request:
         parts.append(b"}")
         return b"".join(parts)
 
+    def _numbers(self) -> tuple[tuple[str, float | None], ...]:
+        seen = () if self.top_p is None else (("top_p", self.top_p),)
+        return ("temperature", self.temperature), ("max_tokens", self.max_tokens), ("seed", self.seed), *seen
+
     def options(self) -> bytes:
         """All but messages and tools, as JSON, for the ledger."""
-        kept = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
-        return msgspec.json.encode({**kept, "json_only": self.json_only})
+        stop = {"stop": self.stop} if self.stop else {}
+        return msgspec.json.encode({**dict(self._numbers()), **stop, "json_only": self.json_only})
 
     def sha256(self) -> bytes:
         """32 bytes that name this exact request."""

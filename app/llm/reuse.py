@@ -1,6 +1,8 @@
 """Answers a request that was answered before, byte for byte the same one, with that answer."""
 
-from dataclasses import dataclass
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -19,14 +21,16 @@ log = structlog.get_logger()
 class Reusing:
     """Asks `inner` only what nobody has asked before, of requests that may be answered so (`Request.reusable`).
 
-    A request's name is the SHA-256 of its body: model, messages, tools and options, the seed among them. An answer that
-    is used again takes no tokens, costs nothing and stands in no budget. Only answers of status `ok` are kept. Where
-    the database can't be asked, the model is.
+    A request's name is the SHA-256 of its body: model, messages, tools and options, the seed among them; with a scope,
+    the SHA-256 of that and of the body's. An answer that is used again takes no tokens, costs nothing and stands in no
+    budget. Only answers of status `ok` are kept. Where the database can't be asked, the model is. Of several that ask
+    the same at once one asks, and the others wait for it.
     """
 
     inner: Model
     home: Database
     pulse: Pulse
+    _asking: dict[bytes, asyncio.Event] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> Completion:
         """Answer `request`.
@@ -37,6 +41,18 @@ class Reusing:
         if not request.reusable or self.pulse.halted:
             return await self.inner.complete(request)
         name = request.sha256()
+        if request.scope:
+            name = hashlib.sha256(request.scope.encode() + b"\0" + name).digest()
+        while (asking := self._asking.get(name)) is not None:
+            await asking.wait()
+        self._asking[name] = asking = asyncio.Event()
+        try:
+            return await self._answer(request, name)
+        finally:
+            del self._asking[name]
+            asking.set()
+
+    async def _answer(self, request: Request, name: bytes) -> Completion:
         if (kept := await self._kept(name)) is not None:
             return msgspec.structs.replace(
                 read_reply("ok", kept.reply), model=kept.model, raw=kept.response, detail=DETAIL, cost_usd=0.0

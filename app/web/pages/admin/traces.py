@@ -281,6 +281,8 @@ def _request(step: Step, name: str = "") -> model.Request:
         options.get("max_tokens"),
         options.get("seed"),
         bool(options.get("json_only")),
+        top_p=options.get("top_p"),
+        stop=tuple(options.get("stop", ())),
     )
 
 
