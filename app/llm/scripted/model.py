@@ -8,12 +8,14 @@ from app.llm.model import Completion, Request, ToolCall, Usage, encode_reply
 from app.llm.scripted.acting import Actor
 from app.llm.scripted.answering import bent
 from app.llm.scripted.anybody import invent
+from app.llm.scripted.asked import Asked, read_asked
 from app.llm.scripted.chance import digest, stream
 from app.llm.scripted.chatting import Chatter
 from app.llm.scripted.plan import plan
 from app.llm.scripted.reading import Call, Persona, Scene, read
 from app.llm.scripted.remembering import look_back
 from app.llm.scripted.room import read_room
+from app.llm.scripted.sessions import reply
 from app.llm.scripted.voice import Voice
 from app.llm.scripted.voices import bank
 
@@ -37,8 +39,10 @@ class ScriptedModel:
 
     async def complete(self, request: Request) -> Completion:
         """Answer `request`."""
-        scene = read(request)
         turn = digest(self.seed, request.seed, _fingerprint(request.messages[:2]))
+        if asked := read_asked(request):
+            return self._in_session(request, asked, turn)
+        scene = read(request)
         if CHATS & scene.offered:
             return self._chat(request, scene, turn)
         if scene.offered >= LOOKS_BACK:
@@ -53,6 +57,13 @@ class ScriptedModel:
             calls.append(Call("end_turn", {}))
         key = f"{turn}{scene.replies}"
         return _completion(request, *_reply(scene, calls, intent.says_goodbye, key), key)
+
+    def _in_session(self, request: Request, asked: Asked, turn: str) -> Completion:
+        answer = reply(asked, self.seed, turn)
+        if isinstance(answer, str):
+            return _completion(request, answer, (), turn)
+        scene = Scene(asked.persona, frozenset([answer.name]), asked.json_mode)
+        return _completion(request, *_reply(scene, [answer], False, turn), turn)
 
     def _chat(self, request: Request, scene: Scene, turn: str) -> Completion:
         key = f"{turn}{scene.replies}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _HOME = Path(__file__).parent.parent / "voices"
-_SHARED = frozenset(["common", "anybody", "chat", "chat_topics"])
+_SHARED = frozenset(["common", "anybody", "chat", "chat_topics", "session", "dialogue", "words", "writing"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,12 @@ class Bank:
 def load(name: str) -> dict[str, Any]:
     """One data file of app/llm/voices."""
     return tomllib.loads((_HOME / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def words(name: str) -> tuple[str, ...]:
+    """A list of app/llm/voices/words.toml, in its order."""
+    return tuple(load("words")[name].split())
 
 
 def strings(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
