@@ -22,6 +22,7 @@ from app.venues.chatroom import relay as rooms
 from app.venues.chatroom.stage import Stage
 from app.venues.crew import Crew
 from app.venues.run import open_mind
+from app.venues.session.stage import SessionStage
 from app.web.app import build
 from app.web.deps import House
 from app.web.events import Relay
@@ -69,16 +70,17 @@ async def _ticking(scheduler: Scheduler, *, enabled: bool) -> AsyncIterator[None
 
 @asynccontextmanager
 async def _working(mind: Mind, settings: Settings, told: rooms.Relay, *, enabled: bool) -> AsyncIterator[None]:
-    """Turns are played and rooms driven; both end together, so that neither waits for the other's calls."""
+    """Turns are played, rooms and sessions driven; all end together, so that none waits for another's calls."""
     if not enabled:
         yield
         return
     crew = await Crew(mind, settings).__aenter__()
     stage = await Stage(mind, settings, told).__aenter__()
+    sessions = await SessionStage(mind, settings).__aenter__()
     try:
         yield
     finally:
-        await asyncio.gather(stage.stop(), crew.stop())
+        await asyncio.gather(stage.stop(), sessions.stop(), crew.stop())
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     )
     openai_api_key: SecretStr | None = Field(None, description="Key of OpenAI, or of OPENAI_BASE_URL.")
     openai_base_url: str | None = Field(None, description="Any OpenAI-compatible endpoint.")
+    ollama_base_url: str | None = Field(
+        None, description="Where models ollama/NAME are asked, if not at http://127.0.0.1:11434."
+    )
     deepseek_api_key: SecretStr | None = Field(None, description="Key of DeepSeek.")
     gemini_api_key: SecretStr | None = Field(None, description="Key of Gemini.")
     openrouter_api_key: SecretStr | None = Field(None, description="Key of OpenRouter.")
@@ -217,6 +220,16 @@ class Settings(BaseSettings):
         if text and (len(text) < 16 or len(set(text)) < 6):
             raise ValueError("must be at least 16 hard-to-guess characters")
         return value
+
+    @field_validator("ollama_base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("must be an http(s) address, e.g. http://127.0.0.1:11434")
+        return value.rstrip("/") if url.path.strip("/") else f"{value.rstrip('/')}/v1"
 
     @field_validator("openai_base_url")
     @classmethod

@@ -313,6 +313,33 @@ made AS (
 )
 SELECT (SELECT count(*) FROM made)::int AS made, ARRAY(SELECT DISTINCT persona_id FROM made ORDER BY 1) AS whose
 
+-- name: remember_session  That personas took part in the session of run $1, with how many others, and what each said last. $2: the world's time.
+WITH run AS MATERIALIZED (
+    SELECT r.id, r.venue, s.id AS session_id, s.name FROM runs r JOIN sessions s ON s.run_id = r.id
+    WHERE r.id = $1 AND r.remembered_at IS NULL FOR NO KEY UPDATE OF r
+),
+marked AS (UPDATE runs r SET remembered_at = now() FROM run WHERE r.id = run.id),
+new AS (
+    SELECT m.persona_id, l.turn_id,
+           format('You took part in a %s%s with %s others and said: %s', replace(run.venue, '_', ' '),
+                  coalesce(' on ' || nullif(left(run.name, 80), ''), ''),
+                  (SELECT count(*) FROM session_members o WHERE o.session_id = run.session_id AND o.number > 0) - 1, left(l.body, 400)) AS body
+    FROM run
+    JOIN session_members m ON m.session_id = run.session_id AND m.number > 0
+    CROSS JOIN LATERAL (
+        SELECT turn_id, body FROM session_lines l
+        WHERE l.session_id = run.session_id AND l.member = m.number AND l.body <> '' ORDER BY number DESC LIMIT 1
+    ) l
+),
+made AS (
+    INSERT INTO memories (persona_id, kind, body, importance, venue, run_id, turn_id, object_kind, object_id, at)
+    SELECT n.persona_id, 'did', translate(n.body, '⟦⟧', '[]'), 0.5, r.venue, r.id, n.turn_id, 'session', r.session_id, $2
+    FROM new n CROSS JOIN run r ORDER BY n.persona_id
+    ON CONFLICT (persona_id, kind, object_kind, object_id, run_id) WHERE kind IN ('did', 'done_to') DO NOTHING
+    RETURNING persona_id
+)
+SELECT (SELECT count(*) FROM made)::int AS made, ARRAY(SELECT DISTINCT persona_id FROM made ORDER BY 1) AS whose
+
 -- name: recall  What each of personas $1 remembers that counts most at time $2: $3 each, of run $4 alone unless null. What is at hand are words $5, or if null the newest posts of others and the persona's interests; $6: words that say nothing; $7 to $9: what recency, importance and relevance weigh; $10: recency an hour later.
 WITH newest AS MATERIALIZED (
     SELECT p.id, p.search, a.username FROM posts p JOIN personas a ON a.id = p.author_id

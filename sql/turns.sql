@@ -81,7 +81,7 @@ SELECT EXISTS (SELECT FROM turns WHERE run_id = $1 AND ordinal BETWEEN $2 AND $3
 SELECT DISTINCT (ordinal - 1) / $2::int AS batch FROM turns
 WHERE run_id = $1 AND state IN ('queued', 'running') ORDER BY 1
 
--- name: settle_run  Ends a run none of whose turns is open, with the state they tell and, where all failed, the reason.
+-- name: settle_run  Ends a run none of whose turns is open, unless it is a session's that goes on, with the state they tell and, where all failed, the reason.
 WITH settled AS (
     UPDATE runs r
     SET ended_at = now(),
@@ -98,6 +98,7 @@ WITH settled AS (
     ) t
     WHERE r.id = $1 AND r.state = 'running'
       AND NOT EXISTS (SELECT FROM turns WHERE run_id = $1 AND state IN ('queued', 'running'))
+      AND NOT EXISTS (SELECT FROM sessions s WHERE s.run_id = $1 AND s.ended_at IS NULL)
     RETURNING r.id, r.state, coalesce(':' || split_part(t.reason, ':', 1), '') AS why
 ),
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || why FROM settled)
@@ -127,11 +128,11 @@ WITH stopped AS (
 told AS (INSERT INTO events (kind, object_id, detail) SELECT 'run', id, state || ':by hand' FROM stopped)
 SELECT id, pg_notify('simfeed_events', '') FROM stopped
 
--- name: resume_run  A run that stands still, or came to nothing in part, goes on; $2 is merged into its terms.
+-- name: resume_run  A run that stands still, or came to nothing in part, goes on, if it is no session's; $2 is merged into its terms.
 WITH again AS (
     UPDATE runs SET state = 'running', reason = NULL, ended_at = NULL, started_at = coalesce(started_at, now()),
         settings = settings || $2::jsonb
-    WHERE id = $1 AND (
+    WHERE id = $1 AND NOT EXISTS (SELECT FROM sessions s WHERE s.run_id = $1) AND (
         state IN ('stopped', 'paused', 'budget_exhausted', 'queued')
         OR (state IN ('failed', 'partial') AND EXISTS (
             SELECT FROM turns WHERE run_id = $1 AND (state = 'deferred' OR (state = 'failed' AND reason = ANY ($3::text[])))

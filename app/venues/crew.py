@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import structlog
 
 from app.agent.turn import Mind
-from app.db.engine import TROUBLE
 from app.settings import Settings
 from app.venues import feed, reflection
 from app.venues.dispatch import Batch, Dispatch, PgQueue
 from app.venues.run import TURNS, hand_out
+from app.venues.tending import tend
 from app.venues.worker import DRAIN_SECONDS, Prepare, Venue, Worker
 
 VENUES: Mapping[str, Venue] = {feed.VENUE: feed.prepare_run, reflection.VENUE: reflection.prepare_run}
@@ -36,7 +36,7 @@ class Crew:
             metrics.watch_turns(lambda: self._worker.in_flight)
         self._tasks = [
             asyncio.create_task(self._queue.run_worker(self._play), name="queue"),
-            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(tend(self._look, self._stopping, seconds=SWEEP_SECONDS, what="runs"), name="sweep"),
         ]
         return self
 
@@ -78,22 +78,8 @@ class Crew:
             stopping.cancel()
             await asyncio.gather(playing, stopping, return_exceptions=True)
 
-    async def _sweep(self) -> None:
-        """Queue what should be queued and isn't: after a crash, a restart, or a halt."""
-        while not self._stopping.is_set():
-            try:
-                await self._look()
-            except TROUBLE as error:
-                log.debug("no sweep", error=type(error).__name__)
-            except Exception:
-                log.exception("sweep failed")
-            try:
-                async with asyncio.timeout(SWEEP_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
-
     async def _look(self) -> None:
+        """Queue what should be queued and isn't: after a crash, a restart, or a halt."""
         database = self._mind.database
         if self._mind.pulse.halted:
             return

@@ -113,8 +113,11 @@ class Kept:
     forgotten: int = 0
 
 
+Of = Literal["feed", "room", "session"]
+
+
 async def remember(
-    database: Database, run_id: int, *, now: datetime, most: int, own_bonds: bool = False, room: bool = False
+    database: Database, run_id: int, *, now: datetime, most: int, own_bonds: bool = False, of: Of = "feed"
 ) -> Kept:
     """Turn what happened in a run since it was last remembered into memories, once, whoever asks and however often.
 
@@ -122,14 +125,14 @@ async def remember(
         now: the world's time, for turns that have none of their own.
         most: memories a persona keeps.
         own_bonds: bonds are counted for this run alone.
-        room: the run is a chatroom's: no word of it is kept.
+        of: of a room no word is kept; of a session what each said last.
     """
 
     async def work() -> Kept:
         async with database.connection() as connection, connection.transaction():
             await connection.fetchval(MEMORIES["one_at_a_time"])
-            if room:
-                row = await connection.fetchrow(MEMORIES["remember_room"], run_id, now)
+            if of != "feed":
+                row = await connection.fetchrow(MEMORIES[f"remember_{of}"], run_id, now)
             else:
                 await connection.execute(MEMORIES["touch"], run_id, now)
                 row = await connection.fetchrow(

@@ -159,7 +159,7 @@ class Driver:
         if stand["open"]:
             await database.fetch(ROOMS["drop_goes"], self.room_id, self.epoch)
         elif self._how.on:
-            await memories.remember(database, self._run_id, now=now(), most=self._how.most, room=True)
+            await memories.remember(database, self._run_id, now=now(), most=self._how.most, of="room")
         if await database.fetchval(ROOMS["close_room"], self.room_id, self.epoch) is None:
             return LOOK_SECONDS / 4
         await settle_run(database, self._run_id)

@@ -10,6 +10,7 @@ from app.db.engine import TROUBLE
 from app.settings import Settings
 from app.venues.chatroom.driver import Driver
 from app.venues.chatroom.relay import Relay
+from app.venues.tending import tend
 from app.venues.worker import Worker
 from app.world.rooms import ROOMS
 
@@ -35,7 +36,9 @@ class Stage:
 
     async def __aenter__(self) -> "Stage":
         await self._worker.__aenter__()
-        self._task = asyncio.create_task(self._run(), name="stage")
+        self._task = asyncio.create_task(
+            tend(self._look, self._stopping, seconds=LOOK_SECONDS, what="rooms"), name="stage"
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -65,20 +68,9 @@ class Stage:
         await self._worker.drain()
         await self._worker.__aexit__()
 
-    async def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                await self._keep()
-                await self._take()
-            except TROUBLE as error:
-                log.debug("rooms are not looked after", error=type(error).__name__)
-            except Exception:
-                log.exception("the stage failed")
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._stopping.wait()
-            except TimeoutError:
-                continue
+    async def _look(self) -> None:
+        await self._keep()
+        await self._take()
 
     async def _keep(self) -> None:
         if not self._held:
