@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.web import errors, socket
 from app.web.api import (
     auths,
+    dialogues,
     events,
     feed,
     health,
@@ -20,12 +21,14 @@ from app.web.api import (
     metrics,
     news,
     personas,
+    populations,
     ranking,
     runs,
     safety,
     scheduler,
     search,
     sessions,
+    simulations,
     studies,
     study_data,
     study_monitor,
@@ -55,6 +58,10 @@ TAGS: list[dict[str, Any]] = [
     {"name": "safety", "description": "What spreads, leaks or was reported, and the kill switch of a post."},
     {"name": "worlds", "description": "Copies of the world to try things in, and what tells worlds apart."},
     {"name": "studies", "description": "Studies with people in chatrooms, as admins run them."},
+    {
+        "name": "simulations",
+        "description": "Dialogues, focus groups, surveys, interviews, and what is written with models.",
+    },
     {"name": "sessions", "description": "What participants' clients use; the socket is at /ws/{session_id}."},
     {"name": "health", "description": "Whether the server lives and can serve."},
 ]
@@ -92,6 +99,9 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
         sessions,
         withdrawal,
         worlds,
+        simulations,
+        dialogues,
+        populations,
         socket,
         health,
         metrics,

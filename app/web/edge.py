@@ -17,6 +17,10 @@ from app.settings import Settings
 from app.web.errors import problem, unexpected
 
 BODY_MAX = 256 * 1024
+LARGE_MAX = 4_000_000
+LARGE_PATHS = frozenset({"/simulations", "/dialogues", "/populations", "/personas/ground", "/rewrites"})
+"""Where a body may have `LARGE_MAX` bytes: lists of personas, sources, texts."""
+
 BODY_SECONDS = 15.0
 QUERY_MAX = 8 * 1024
 HEADERS_MAX = 32 * 1024
@@ -222,19 +226,20 @@ def _check_head(scope: Scope) -> None:
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body, within its limits, and of a form that its route takes."""
     _check_head(scope)
+    most = max(BODY_MAX, LARGE_MAX) if scope["path"] in LARGE_PATHS else BODY_MAX
     length = _header(scope, b"content-length")
-    if length.isdecimal() and int(length[:15]) > BODY_MAX:
-        raise _Refused(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
+    if length.isdecimal() and int(length[:15]) > most:
+        raise _Refused(413, "Too large", f"a body may have at most {most:,} bytes")
     if not length and not _header(scope, b"transfer-encoding"):
         return b""
-    body = await _collect(receive)
+    body = await _collect(receive, most)
     if body:
         _check_form(scope, body)
     return body
 
 
-async def _collect(receive: Receive) -> bytes:
-    chunks, size = [], 0
+async def _collect(receive: Receive, most: int | None = None) -> bytes:
+    chunks, size, most = [], 0, BODY_MAX if most is None else most
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
@@ -243,8 +248,8 @@ async def _collect(receive: Receive) -> bytes:
                     return b""
                 chunk = message.get("body", b"")
                 size += len(chunk)
-                if size > BODY_MAX:
-                    raise _Refused(413, "Too large", f"a body may have at most {BODY_MAX:,} bytes")
+                if size > most:
+                    raise _Refused(413, "Too large", f"a body may have at most {most:,} bytes")
                 chunks.append(chunk)
                 if not message.get("more_body"):
                     return b"".join(chunks)

@@ -29,6 +29,9 @@ def _whole(value: object) -> object:
 PathId = Annotated[int, Ge(1), Le(INT64_MAX), BeforeValidator(_whole), Path()]
 QueryId = Annotated[int, Ge(1), Le(INT64_MAX), BeforeValidator(_whole), Query()]
 Limit = Annotated[int, Ge(1), Le(100), BeforeValidator(_whole), Query(description="How many, 1 to 100.")]
+Wait = Annotated[
+    int, Ge(1), Le(60), BeforeValidator(_whole), Query(description="Wait so many seconds, up to 60, for its end.")
+]
 Cursor = Annotated[str, Query(max_length=400, description="`next_cursor` of the page before.")]
 SearchWords = Annotated[Words, Query(description="Words that all must occur.")]
 Handle = Annotated[str, Path(min_length=1, max_length=200), BeforeValidator(lambda v: clean(v))]

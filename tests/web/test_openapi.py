@@ -23,9 +23,12 @@ from tests.web.test_edge import loopback
 EXAMPLES = 8
 ENDS_THE_SESSION = {"logout", "change_password"}
 MAKES_DATABASES = {"make_world"}
-HAS_NO_END = {"read_events"}
+HAS_NO_END = {"read_events", "watch_simulation", "watch_dialogue"}
 PLAIN = {
     "read_events": "text/event-stream",
+    "watch_simulation": "text/event-stream",
+    "watch_dialogue": "text/event-stream",
+    "read_dialogue_analytics": "text/csv",
     "read_metrics": "text/plain",
     "make_study_link_sheet": "text/csv",
     "read_session_log": "application/x-ndjson",

@@ -366,7 +366,7 @@ _TITLES = {
     403: "Not allowed.",
     404: "There is no such thing.",
     409: "It exists already.",
-    413: "The body is larger than 256 KB.",
+    413: "The body is larger than 256 KB (or than 4 MB, where lists of personas are taken).",
     414: "The query string is too long.",
     415: "The body is not JSON.",
     408: "The body came too slowly.",
