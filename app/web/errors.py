@@ -65,10 +65,10 @@ def _pointer(error: dict[str, Any], body: Any) -> str:
     if where != "body":
         return str(rest[0] if rest else where)
     pointer = ""
-    for part in rest:
+    for place, part in enumerate(rest, 1):
         known = part in body if isinstance(body, dict) else isinstance(body, list) and part in range(len(body))
-        if not known and error["type"] != "missing":
-            break
+        if not known and not (error["type"] == "missing" and place == len(rest)):
+            continue
         pointer += "/" + str(part)[:KEY_SHOWN].replace("~", "~0").replace("/", "~1")
         body = body[part] if known else None
     return pointer

@@ -29,6 +29,13 @@ MORE = {
     "/": ("/?following={username}", "/?q=nobody-ever-said-this"),
     "/admin/audit": ("/admin/audit?q=nobody-ever-did-this",),
     "/admin/personas/{persona_id}/shown": ("/admin/personas/{persona_id}/shown?post={post_id}",),
+    "/admin/sessions": ("/admin/sessions?kind=dialogue",),
+    "/admin/sessions/new/{session_kind}": (
+        "/admin/sessions/new/dialogue?template=rare-earths",
+        "/admin/sessions/new/survey?template=four-day-week",
+        "/admin/sessions/new/interview",
+    ),
+    "/admin/sessions/{session_key}": ("/admin/sessions/{waiting_key}", "/admin/sessions/{session_key}?upto=5"),
     "/admin/worlds/{world}": ("/admin/worlds/home", "/admin/worlds/kept"),
 }
 """Further states of a page."""

@@ -33,6 +33,8 @@ TOLD = {
         "/admin/runs/{run_id}",
         "/admin/traces/{turn_id}",
         "/admin/traces/{a}/diff/{b}",
+        "/admin/sessions",
+        "/admin/sessions/{session_key}",
     ),
 }
 """Pages that show what others have written."""

@@ -16,7 +16,11 @@ from app.settings import load_settings
 from app.venues.chatroom import studies
 from app.venues.chatroom.design import StudyDesign
 from app.venues.feed import open_cycle, play_cycle
-from app.world import personas, rooms
+from app.venues.session.design import Dialogue, Simulation, checked
+from app.venues.session.opening import begin
+from app.venues.session.results import mark
+from app.venues.session.stage import play
+from app.world import personas, rooms, sessions
 from app.world.personas import PersonaSpec
 from tests.browser.payloads import Spreader
 from tests.conftest import BOOTSTRAP, PASSWORD, a_mind
@@ -41,6 +45,11 @@ ROOM = {
     ("quarantines", "reason"): 200,
     ("reports", "reason"): 200,
     ("room_messages", "body"): 300,
+    ("session_checkpoints", "name"): 60,
+    ("session_lines", "body"): 300,
+    ("session_lines", "thought"): 200,
+    ("session_members", "name"): 60,
+    ("sessions", "name"): 150,
     ("study_tokens", "label"): 110,
     ("runs", "slot"): 150,
     ("runs", "reason"): 200,
@@ -55,6 +64,7 @@ DOCUMENTS = (
     ("persona_versions", "spec"),
     ("runs", "settings"),
     ("runs", "estimate"),
+    ("session_lines", "value"),
     ("calls", "told"),
     ("calls", "reply"),
     ("calls", "response"),
@@ -102,7 +112,7 @@ async def live(url: str, *, cycles: int = 2, odd: bool = True, at_once: int = 2)
     studied: dict[str, list[Any]] = {}
     if odd:
         await _more(database)
-        studied = await _study(database)
+        studied = await _study(database) | await _sessions(database)
     values = await _values(database) | studied
     await database.close()
     return World(url, values)
@@ -177,6 +187,30 @@ async def _study(database: Database) -> dict[str, list[Any]]:
     }
 
 
+async def _sessions(database: Database) -> dict[str, list[Any]]:
+    """A focus group with all that may come of one, and a dialogue that stands still."""
+    group = {
+        "participants": {"mode": "from_demographics", "specifications": {"age": {"18-60": 1}}, "count": 4},
+        "simulation_config": {"rounds": 2, "enable_thinking": True},
+        "stimulus": {"type": "product", "content": "A cup with a deposit."},
+        "questions": [
+            {"key": "use", "type": "likert", "text": "I would use it."},
+            {"key": "colour", "type": "single", "text": "Which colour?", "options": ["red", "green"]},
+        ],
+        "extraction_config": {"fields": ["reason", {"name": "use", "type": "boolean"}], "repetitions": 2},
+        "checks": ["adherence", "fluency", "repetition", "convergence", "judge"],
+    }
+    bots = [{"name": "Ana", "prompt": "You are a geologist."}, {"name": "Bo", "prompt": "You are a journalist."}]
+    talk = {"bots": bots, "seed_message": {"from": "Host", "message": "Where do metals come from?"}}
+    settings = load_settings()
+    done = await begin(database, settings, "focus_group", checked(Simulation, group), name="Cups")
+    async with a_mind(database) as mind:
+        await play(mind, settings, (await sessions.found(database, done))["id"])
+    waits = await begin(database, settings, "dialogue", checked(Dialogue, talk), waits=True)
+    await mark(database, await sessions.found(database, waits), "before it began")
+    return {"session_key": [done], "waiting_key": [waits], "session_kind": ["focus_group"], "form": ["csv"]}
+
+
 async def _values(database: Database) -> dict[str, list[Any]]:
     async def column(query: str) -> list[Any]:
         return [row[0] for row in await database.fetch(query)]
@@ -234,7 +268,7 @@ async def poison(world: World) -> None:
 
 
 async def _documents(connection: asyncpg.Connection, spread: Spreader, table: str, column: str) -> None:
-    kind = "jsonb" if table in ("personas", "persona_versions", "runs") else "bytea"
+    kind = "jsonb" if table in ("personas", "persona_versions", "runs", "session_lines") else "bytea"
     for row in await connection.fetch(
         f"SELECT ctid::text AS at, {column} AS body FROM {table} WHERE {column} IS NOT NULL"
     ):

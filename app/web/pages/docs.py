@@ -46,7 +46,7 @@ AT_THE_EDGE = {
     400: "The body is not JSON, or names a key twice. Look at the place that `detail` names.",
     405: "There is such an address, but not for this method; `Allow` lists those it takes.",
     408: "The body came too slowly. Send it again, in one go.",
-    413: "The body is larger than 256 KB. Send less at once.",
+    413: "The body is larger than 256 KB (4 MB where sessions and populations are begun). Send less at once.",
     414: "The query string is longer than 8 KB.",
     415: "Bodies are sent as `application/json`.",
     431: "The header fields are larger than 32 KB together.",
