@@ -26,22 +26,30 @@ COMMANDS = {
     "halt": ("halt:halt", "The kill switch: stops all new model calls at once"),
     "doctor": ("doctor:doctor", "say what is wrong and how to mend it"),
     "personas": ("personas:app", "Who lives here"),
+    "population": ("population:app", "People drawn from demographics, and whether they are as expected"),
     "posts": ("posts:app", "What spreads, leaks or was reported, and the kill switch of a post"),
     "news": ("news:app", "What the world is told from outside it"),
     "memory": ("memory:app", "What a persona remembers, and where each memory came from"),
     "models": ("models:app", "Which models there are, and whether one calls tools as asked"),
     "reuse": ("reuse:reuse", "What is kept to be answered again at no cost"),
+    "dialogue": ("dialogue:app", "Models talk to each other"),
+    "group": ("group:group", "People talk about something, in rounds"),
+    "survey": ("group:survey", "People answer questions, each for itself"),
+    "interview": ("group:interview", "People are interviewed, one by one"),
+    "session": ("session:app", "Dialogues, focus groups, surveys, interviews: what came of them"),
+    "write": ("write:app", "Documents from transcripts, texts anew, personas out of sources"),
     "study": ("study:app", "Studies with people in chatrooms"),
     "world": ("world:app", "Copies of the world to try things in, and what tells worlds apart"),
     "admin": ("admin:app", "Who may manage this instance"),
     "db": ("db:app", "The database and its schema"),
+    "calibration": ("calibration:calibration", "How far the confidence of extracted values can be believed"),
     "bench": ("bench:app", "Measure on this machine, in databases of its own"),
 }
 """Where in this package each command is, and what the list of commands says of it, in words of its own help."""
 
 OF_ANY_WORLD = frozenset(
     {"up", "run", "runs", "trace", "estimate", "worker", "halt", "doctor", "personas", "posts", "news"}
-    | {"db", "why", "intervene"}
+    | {"db", "why", "intervene", "population", "dialogue", "group", "survey", "interview", "session", "write"}
 )
 """Commands that work in another world than the home world with `--world NAME`, as with SIMFEED_WORLD."""
 
@@ -74,7 +82,7 @@ def found(name: str) -> Any:
 
 
 def _world(
-    name: Annotated[
+    simfeed_world: Annotated[
         str | None,
         typer.Option("--world", metavar="NAME", help="The world to work in (SIMFEED_WORLD, default the home world)."),
     ] = None,

@@ -93,8 +93,8 @@ def show_json(data: object) -> None:
     typer.echo(json.dumps(data, default=_plain, ensure_ascii=False, indent=2))
 
 
-def table(title: str, *columns: str, rows: list[tuple[object, ...]], empty: str) -> None:
-    """A table on stdout, or on stderr a sentence about what to do when there is nothing to show."""
+def table(title: str, *columns: str, rows: list[tuple[object, ...]], empty: str, console: Console = out) -> None:
+    """A table on stdout (or `console`), or on stderr a sentence about what to do when there is nothing to show."""
     if not rows:
         err.print(empty, markup=False)
         return
@@ -105,7 +105,7 @@ def table(title: str, *columns: str, rows: list[tuple[object, ...]], empty: str)
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*("" if cell is None else _cell(cell) for cell in row))
-    out.print(grid, markup=False)
+    console.print(grid, markup=False)
 
 
 def _cell(value: object) -> str:

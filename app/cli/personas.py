@@ -46,13 +46,13 @@ Written = Literal["json", "jsonl", "csv", "tinytroupe", "oasis-csv", "oasis-json
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
-async def _find(database: Database, who: str) -> asyncpg.Record:
+async def find(database: Database, who: str) -> asyncpg.Record:
     if who.isascii() and who.isdigit() and 0 < int(who[:20]) <= INT64_MAX:
         return await personas.present(database, int(who))
     return await personas.by_username(database, who)
 
 
-async def _all(database: Database) -> list[asyncpg.Record]:
+async def every_persona(database: Database) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = []
     while batch := await personas.listed(database, after=rows[-1]["id"] if rows else 0, limit=BATCH):
         rows += batch
@@ -75,7 +75,7 @@ def list_(home: Home = None, json: Json = False) -> None:
 
     async def read() -> list[dict[str, Any]]:
         async with opened(settings_for(home)) as database:
-            return [_shown(row) for row in await _all(database)]
+            return [_shown(row) for row in await every_persona(database)]
 
     rows = go(read())
     if json:
@@ -101,7 +101,7 @@ def show(who: Who, home: Home = None, json: Json = False) -> None:
 
     async def read() -> dict[str, Any]:
         async with opened(settings_for(home)) as database:
-            return _shown(await _find(database, who))
+            return _shown(await find(database, who))
 
     found = go(read())
     if json:
@@ -174,7 +174,7 @@ def import_(
 
     Import personas, all or none (unless --skip-invalid).
     """
-    found = _read(file, format)
+    found = read_file(file, format)
     for problem in found.problems[:50]:
         err.print(str(problem), markup=False, highlight=False)
     for note in found.notes:
@@ -194,7 +194,7 @@ def import_(
         err.print(f"{made} persona(s) imported", markup=False)
 
 
-def _read(file: str, format: PersonaFormat | None) -> ReadResult:  # noqa: A002
+def read_file(file: str, format: PersonaFormat | None) -> ReadResult:  # noqa: A002
     if file == "-":
         return parse_personas(sys.stdin.buffer.read(), "standard input", format)
     path = Path(file)
@@ -246,7 +246,7 @@ def export(
 
     async def read() -> list[PersonaSpec]:
         async with opened(settings_for(home)) as database:
-            rows = [await _find(database, one) for one in dict.fromkeys(who)] if who else await _all(database)
+            rows = [await find(database, one) for one in dict.fromkeys(who)] if who else await every_persona(database)
             return [personas.spec_of(row) for row in {row["id"]: row for row in rows}.values()]
 
     specs, notes = go(read()), list[str]()
@@ -256,9 +256,9 @@ def export(
         case PersonaFormat.OASIS_CSV | PersonaFormat.OASIS_JSON:
             write = write_oasis_csv if form is PersonaFormat.OASIS_CSV else write_oasis_json
             data, notes = write(specs)
-            _write(data, output)
+            write_file(data, output)
         case _:
-            _write(write_personas(specs, form), output)
+            write_file(write_personas(specs, form), output)
     for note in notes:
         err.print(f"note: {note}", markup=False, highlight=False)
 
@@ -271,17 +271,17 @@ def _write_agents(specs: list[PersonaSpec], output: Path | None) -> list[str]:
             for name, data in files.items():
                 packed.writestr(name, data)
     elif len(files) == 1 and not (output is not None and output.is_dir()):
-        _write(next(iter(files.values())), output)
+        write_file(next(iter(files.values())), output)
     elif output is None or (output.exists() and not output.is_dir()):
         raise Invalid("TinyTroupe has one agent a file: name a folder or a zip file by --output, or one persona")
     else:
         output.mkdir(exist_ok=True)
         for name, data in files.items():
-            _write(data, output / name)
+            write_file(data, output / name)
     return notes
 
 
-def _write(data: bytes, output: Path | None) -> None:
+def write_file(data: bytes, output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -304,7 +304,7 @@ def pause(
 
     async def work() -> str:
         async with opened(settings_for(home)) as database:
-            row = await _find(database, who)
+            row = await find(database, who)
             await personas.set_status(database, row["id"], "active" if off else "paused")
             return str(row["username"])
 
@@ -328,7 +328,7 @@ def remove(
 
     async def work() -> str:
         async with opened(settings_for(home)) as database:
-            row = await _find(database, who)
+            row = await find(database, who)
             name = f"@{row['username']}"
             if dry_run:
                 return f"{name} would depart"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.bench import finds, listeners, lives, ranks, reads, steps
+from app.cli.bench import finds, listeners, lives, ranks, reads, steps, talks
 from app.cli.bench import rooms as chatrooms
 from app.cli.bench.plan import Over
 from app.cli.bench.show import show
@@ -23,6 +23,7 @@ Examples:
   simfeed bench rank    what a ranked feed costs, for many personas in one go
   simfeed bench search  how long it takes to find posts and people
   simfeed bench worlds  how long a fork, a replay and a day in the world take
+  simfeed bench sessions  what focus groups, surveys and extractions take
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
 DATABASE_URL's when that is set.""",
@@ -253,3 +254,30 @@ def search(
         show_json(found)
     else:
         finds.show(found)
+
+
+@app.command()
+def sessions(
+    participants: Annotated[int, typer.Option(min=2, max=1000, help="Participants of the focus group.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Its rounds.")] = 3,
+    at_once: Annotated[int, typer.Option(min=1, max=200, help="Sessions under way at once.")] = 20,
+    large: Annotated[int, typer.Option(min=2, max=1000, help="Participants of the large survey.")] = 1000,
+    persons: Annotated[int, typer.Option(min=1, max=1000, help="Persons that are generated.")] = 100,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench sessions
+      simfeed bench sessions --participants 12 --rounds 2 --large 100
+      simfeed bench sessions --json > sessions.json
+
+    Generate persons, hold a focus group, extract from it, mark and recover it, hold many at once, and ask a thousand.
+    """
+    found = talks.measure(settings_for(None), talks.Wanted(participants, rounds, at_once, large, persons))
+    if json:
+        show_json(found)
+    else:
+        talks.show(found)
+    if not found["sound"]:
+        err.print("simfeed: a session was not completed, or recovered to another transcript", markup=False)
+        raise typer.Exit(EXIT_FAILED)

@@ -86,7 +86,7 @@ async def count(database: Database) -> Prompts:
     sample = await turns(database, SAMPLE)
     if not sample:
         return Prompts("not counted: no turn came to its end")
-    sizes = [[tokens(_sent(request)) for request in turn] for turn in sample]
+    sizes = [[tokens(sent(request)) for request in turn] for turn in sample]
     total, calls = sum(map(sum, sizes)), sum(map(len, sizes))
     actions = sum(max(1, len(turn) - 1) for turn in sizes)
     return Prompts(
@@ -100,7 +100,8 @@ async def count(database: Database) -> Prompts:
     )
 
 
-def _sent(request: Request) -> str:
+def sent(request: Request) -> str:
+    """Tools and messages of a request, as they are sent."""
     return (request.tools + b"[" + b",".join(request.messages) + b"]").decode()
 
 
