@@ -41,6 +41,7 @@ SETTING_NAMES = [name.upper() for name in Settings.model_fields]
 
 
 LONGEST = (
+    "cli/test_session_cli.py",
     "cli/test_study_test.py",
     "venues/test_kill.py",
     "web/test_contract_rooms.py",

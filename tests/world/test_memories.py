@@ -381,8 +381,8 @@ async def a_room(database: Database) -> int:
 async def test_of_a_room_no_word_is_kept_and_nothing_once_it_is_erased(database: Database) -> None:
     await people(database, "ann", "bob")
     run_id = await a_room(database)
-    kept = await memories.remember(database, run_id, now=NOW, most=100, room=True)
-    assert (await memories.remember(database, run_id, now=NOW, most=100, room=True)).made == 0 < kept.made
+    kept = await memories.remember(database, run_id, now=NOW, most=100, of="room")
+    assert (await memories.remember(database, run_id, now=NOW, most=100, of="room")).made == 0 < kept.made
     assert await lines(database, 1) == [
         "You sat in a chatroom with @Bob and wrote 1 messages",
         "@Bob turned to you 2 times in a chatroom",
@@ -398,4 +398,4 @@ async def test_an_erased_room_is_not_remembered(database: Database) -> None:
     await people(database, "ann", "bob")
     run_id = await a_room(database)
     await database.fetch("UPDATE rooms SET erased_at = now()")
-    assert (await memories.remember(database, run_id, now=NOW, most=100, room=True)).made == 0
+    assert (await memories.remember(database, run_id, now=NOW, most=100, of="room")).made == 0
