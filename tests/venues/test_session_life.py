@@ -17,7 +17,6 @@ from app.errors import Conflict, NotFound
 from app.settings import load_settings
 from app.venues.run import open_mind
 from app.venues.session import results
-from app.venues.session.opening import begin
 from app.venues.session.stage import SessionStage, play
 from app.world import sessions
 from app.world.rewind import rewind
@@ -166,19 +165,23 @@ async def test_the_same_is_asked_once_within_a_session_and_a_named_cache(url: st
     assert spent[3]["prompt_tokens"] == 0 < spent[2]["prompt_tokens"]  # type: ignore[index]
 
 
-async def test_one_request_of_a_session_is_answered_from_its_ledger(database: Database) -> None:
-    """Five of the same name and nature would ask the same: all but one get the answer to that."""
+@pytest.mark.parametrize(("cache", "asked"), [(True, 1), (False, 5)])
+async def test_one_request_of_a_session_is_answered_from_its_ledger(
+    database: Database, cache: bool, asked: int
+) -> None:
+    """Five of the same name and nature ask the same: one answer does for all. Control: nothing is kept."""
     model = Watched()
-    people_ = [{"name": f"Sam {n}", "description": "Likes tea."} for n in range(5)]
-    design = a_group(participants={"mode": "custom", "specifications": people_}, config={"environment_type": "survey"})
+    same = [{"name": f"Sam {n}", "description": "Likes tea."} for n in range(5)]
+    terms = {"seed": 7, "cache": cache}
     async with a_mind(database, model) as mind:
-        key = await begin(database, load_settings(), "survey", design)
-        row = await sessions.found(database, key)
-        await database.fetchval(
-            "UPDATE session_members SET name = 'Sam' WHERE session_id = $1 AND number > 0", row["id"]
+        number = await began(
+            database, a_group(kind="survey", participants={"mode": "custom", "specifications": same}, terms=terms)
         )
-        await play(mind, load_settings(), row["id"])
-    assert len(model.asked) == len({request.sha256() for request in model.asked})
+        await database.fetchval("UPDATE session_members SET name = 'Sam' WHERE session_id = $1 AND number > 0", number)
+        await play(mind, load_settings(), number)
+    spent = await database.fetchrow(sessions.SESSIONS["spent"], number)
+    assert spent is not None
+    assert (len(model.asked), spent["calls"], spent["reused"]) == (asked, 5, 5 - asked)
 
 
 async def test_personas_of_the_world_remember_a_session_only_where_asked(mind: Mind) -> None:

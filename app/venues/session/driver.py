@@ -209,7 +209,7 @@ class Driver:
     def _opened(self, claim: Claim, recalled: Mapping[int, Recollection]) -> tuple[Seat, Opening]:
         ask = self._asks[claim.turn_id]
         member = self.script.members[ask.member]
-        marks = prompt.marker(self.row["seed"], ask.member)
+        marks = prompt.marker(self.row["seed"], 0)
         native = self._terms.get("tool_mode", "native") == "native"
         minds = recalled.get(member.persona_id, NOTHING)
         opening = self.script.opening(ask, self.lines[: ask.upto], marks, native=native, recalled=minds)
