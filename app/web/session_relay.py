@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from app.db.engine import TROUBLE, Database
 from app.db.notify import Listener
 from app.errors import Unavailable
-from app.web.server import LINE
-from app.web.server import Line as Connection
+from app.web.live import END, HEARTBEAT_SECONDS, RETRY, STILL_HERE, LiveStream
 from app.world import sessions
 from app.world.sessions import CHANNEL, Line
 
@@ -28,11 +25,6 @@ LOOK_SECONDS = 2.0
 """After which is looked even if nothing was rung."""
 
 PACE_SECONDS = 0.2
-HEARTBEAT_SECONDS = 15.0
-BLOCKED_SECONDS = 30.0
-"""How long a reader may take nothing."""
-
-STILL_HERE = b": still here\n\n"
 log = structlog.get_logger()
 
 
@@ -150,44 +142,21 @@ def session_relay_of(request: Request) -> SessionRelay:
 Told = Callable[[News], Awaitable[bytes]]
 
 
-class SessionStream(Response):
-    """A session as server-sent events, until it ends, `allowed` says no, its reader leaves or the server ends."""
-
-    media_type = "text/event-stream"
+class SessionStream(LiveStream):
+    """A session as server-sent events, until it ends, or `allowed` says no."""
 
     def __init__(
         self, relay: SessionRelay, session_id: int, after: int, told: Told, allowed: Callable[[], Awaitable[bool]]
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
+        super().__init__()
         self._relay = relay
         self._session_id = session_id
         self._after = after
         self._told = told
         self._allowed = allowed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line: Connection = scope.get("extensions", {}).get(LINE) or Connection()
-        closed = asyncio.Event()
-        line.on_shutdown.add(closed.set)
-        if scope.get("head"):
-            closed.set()
-        reader = asyncio.create_task(_left(receive, closed), name="session-reader")
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for sent in self._events(closed):
-                async with asyncio.timeout(BLOCKED_SECONDS):
-                    await send({"type": "http.response.body", "body": sent, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            line.cut()
-        finally:
-            line.on_shutdown.discard(closed.set)
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-
-    async def _events(self, closed: asyncio.Event) -> AsyncIterator[bytes]:
-        yield b"retry: 2000\n\n"
+    async def events(self, closed: asyncio.Event) -> AsyncIterator[bytes]:
+        yield RETRY
         over = False
         with suppress(Unavailable):
             async for news in self._relay.follow(self._session_id, self._after, closed):
@@ -199,11 +168,4 @@ class SessionStream(Response):
                 yield await self._told(news)
                 over = news.over
         if over and not closed.is_set():
-            yield b"event: end\ndata: {}\n\n"
-
-
-async def _left(receive: Receive, closed: asyncio.Event) -> None:
-    """Learn that the reader has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    closed.set()
+            yield END

@@ -36,6 +36,7 @@ from app.venues.run import TURNS, resume_run, stop_run
 from app.web.api import scheduler
 from app.web.deps import House, SignedIn, TheHouse
 from app.web.inputs import PathId, read_cursor, sign_cursor
+from app.web.live import END, HEARTBEAT_SECONDS, RETRY, STILL_HERE, LiveStream
 from app.web.pages.admin import monitors
 from app.web.pages.admin.worlds import of_run
 from app.web.pages.frame import DONE, go_to, money, render
@@ -43,7 +44,6 @@ from app.web.pages.parts import compact
 from app.web.pages.query import checked
 from app.web.pages.session import AdminForm, Form, TheViewer, Viewer, viewer_of
 from app.web.pages.sheet import sheet
-from app.web.server import LINE, Line
 from app.world import interventions
 from app.world.text import INT64_MAX
 
@@ -59,10 +59,6 @@ PAGE = 20
 TURNS_PAGE = 60
 WATCHERS_MAX = 40
 LOOK_SECONDS = 1.0
-HEARTBEAT_SECONDS = 15.0
-BLOCKED_SECONDS = 30.0
-"""How long somebody who watches may take nothing."""
-
 STILL = ("stopped", "failed", "partial", "completed", "budget_exhausted")
 """States in which nothing happens until somebody resumes the run."""
 
@@ -534,51 +530,33 @@ async def run_events(request: Request, house: TheHouse, viewer: TheViewer, run_i
     return RunStream(request, house, watch, run_id)
 
 
-class RunStream(Response):
-    """Goes on until the run or the session ends, its reader leaves or is too slow, or the server ends."""
-
-    media_type = "text/event-stream"
+class RunStream(LiveStream):
+    """Goes on until the run or the session ends."""
 
     def __init__(self, request: Request, house: House, watch: Watch, run_id: int) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
+        super().__init__()
         self._request = request
         self._house = house
         self._watch = watch
         self._run_id = run_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line: Line = scope.get("extensions", {}).get(LINE) or Line()
-        closed = asyncio.Event()
-        line.on_shutdown.add(closed.set)
-        if scope.get("head"):
-            closed.set()
-        reader = asyncio.create_task(_left(receive, closed), name="run-reader")
         self._watch.watchers += 1
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for sent in self._events(closed):
-                async with asyncio.timeout(BLOCKED_SECONDS):
-                    await send({"type": "http.response.body", "body": sent, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            line.cut()
+            await super().__call__(scope, receive, send)
         finally:
             self._watch.watchers -= 1
-            line.on_shutdown.discard(closed.set)
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
 
-    async def _events(self, closed: asyncio.Event) -> AsyncIterator[bytes]:
+    async def events(self, closed: asyncio.Event) -> AsyncIterator[bytes]:
         last, checked = b"", time.monotonic()
-        yield b"retry: 2000\n\n"
+        yield RETRY
         while not closed.is_set():
             try:
                 if time.monotonic() - checked > HEARTBEAT_SECONDS:
                     checked = time.monotonic()
                     if await viewer_of(self._request, self._house) is None:
                         return
-                    yield b": still here\n\n"
+                    yield STILL_HERE
                 live = await self._watch.live(self._house.database, self._run_id)
             except TROUBLE:
                 live = None
@@ -588,15 +566,8 @@ class RunStream(Response):
                     last = sent
                     yield sent
                 if live.state in STILL:
-                    yield b"event: end\ndata: {}\n\n"
+                    yield END
                     return
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await closed.wait()
-
-
-async def _left(receive: Receive, closed: asyncio.Event) -> None:
-    """Learn that the reader has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    closed.set()
