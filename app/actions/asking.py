@@ -51,6 +51,8 @@ class When(_Strict):
 
 
 class _Question(_Strict):
+    """Base of the questions. Each has a `form`, the JSON schema of an answer, and tells the `fault` of one, if any."""
+
     key: Key
     text: Words
     when: When | None = None
@@ -58,14 +60,6 @@ class _Question(_Strict):
     def order(self, chance: Sequence[int]) -> tuple[str, ...]:
         """The options as they are shown, where the question has options: by a permutation of their places."""
         return ()
-
-    def form(self) -> dict[str, Any]:
-        """The JSON schema of an answer."""
-        raise NotImplementedError
-
-    def fault(self, value: Any) -> str | None:
-        """What is wrong with an answer, in words that end “must be …”; None if it is valid."""
-        raise NotImplementedError
 
 
 def _text(value: Any, most: int = TEXT_MAX) -> str | None:

@@ -1,6 +1,7 @@
 """`simfeed write`: documents from transcripts, texts anew, personas out of sources; all of it in the ledger."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,7 +41,7 @@ async def _written(settings: Settings, design: Writing, of: str | None = None) -
         source = await sessions.found(database, of) if of is not None else None
         key = await begin(database, settings, kind, design, name=design.name, of=source and source["id"])
         begun = await sessions.found(database, key)
-        with err.status("writing …") if err.is_terminal else _quiet():
+        with err.status("writing …") if err.is_terminal else nullcontext():
             await play(mind, settings, begun["id"])
         row = await sessions.found(database, key)
         if design.what == "document":
@@ -49,12 +50,6 @@ async def _written(settings: Settings, design: Writing, of: str | None = None) -
             return row, await written.grounded(database, row, design.name)
         line = next((one for one in await sessions.lines(database, row["id"]) if one.missing is None), None)
         return row, line and line.body
-
-
-class _quiet:  # noqa: N801 - stands in for a status line
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def _or_fail(row: asyncpg.Record, found: Any) -> Any:

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.actions.asking import ExtractedField, Key, Label, Question
+from app.actions.asking import ExtractedField, Key, Question
 from app.errors import FieldError, Invalid
 
 Name = Annotated[
@@ -280,14 +280,6 @@ class Writing(Part):
     terms: Terms = Terms()
 
 
-class Judged(Part):
-    """A verdict of a judge model on one participant."""
-
-    name: Label
-    score: Annotated[int, Ge(0), Le(10)]
-    reason: str
-
-
 DESIGNS: dict[str, type[Part]] = {
     "dialogue": Dialogue,
     "focus_group": Simulation,
@@ -297,7 +289,6 @@ DESIGNS: dict[str, type[Part]] = {
     "population": Writing,
     "writing": Writing,
 }
-FieldKey = Key
 
 
 def checked(design: type[Part], value: Any, name: str = "") -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from app.actions.asking import ExtractedField, Likert, Matrix, Question, Value
+from app.actions.asking import ExtractedField, Likert, Matrix, Question
 from app.analysis import talk
 from app.analysis.adherence import Persona
 from app.analysis.answers import Summary
@@ -19,7 +19,7 @@ from app.analysis.quotes import found
 from app.db.engine import Database
 from app.venues.group import asked_of
 from app.venues.session.design import Extraction, ExtractionConfig, Part, Simulation
-from app.venues.session.reading import ANSWER, MODERATOR, RECORD, SAY, SUMMARY, material, speaker
+from app.venues.session.reading import ANSWER, MODERATOR, RECORD, SAY, SUMMARY, answers_by_member, material, speaker
 from app.venues.session.scripts import design_of, questions_of
 from app.world import sessions
 from app.world.sessions import Line, Member
@@ -103,15 +103,8 @@ async def answers(database: Database, row: asyncpg.Record) -> Answers:
 def answers_of(one: Whole) -> Answers:
     """What was answered in a session, as it stands."""
     questions = asked_of(one.design) if isinstance(one.design, Simulation) else []
-    given: dict[int, dict[str, Value]] = {}
-    lost: dict[int, str] = {}
-    for line in one.lines:
-        if line.kind != ANSWER:
-            continue
-        if line.missing is not None:
-            lost.setdefault(line.member, line.missing)
-        for key, value in (line.value or {}).items():
-            given.setdefault(line.member, {}).setdefault(key, value)
+    given = answers_by_member(one.lines)
+    lost = {line.member: line.missing for line in reversed(one.lines) if line.kind == ANSWER and line.missing}
     over = one.row["ended_at"] is not None
     records = []
     for member in one.people:

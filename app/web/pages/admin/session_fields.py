@@ -54,7 +54,6 @@ OF_SIMULATION = {
     "temperature": "",
     "max_tokens": "500",
 }
-LONG = ("seed_message", "demographics", "handles", "people", "content", "context", "questions", "fields", "objective")
 TICKS = ("waits", "recall", "remember", "goodbye", "memory", "broadcast", "thinking", "in_turn", "summary")
 _OWN = {
     "survey": {"rounds": "1", "thinking": "", "broadcast": "", "count": "50", "stimulus_type": "question"},

@@ -10,7 +10,6 @@ from app import strict_json
 from app.actions.asking import ExtractedField, Question
 
 TYPES = ("open", "single", "multiple", "likert", "number", "ranking", "matrix")
-OF_OPTIONS = ("single", "multiple", "ranking")
 HEAD = re.compile(r"(?:\[([^\]]{1,60})\]\s*)?(?:([A-Za-z]+)\s*:\s+)?(.*)", re.DOTALL)
 RANGE = re.compile(r"(-?\d+(?:\.\d+)?)\s*\.\.\s*(-?\d+(?:\.\d+)?)\s*(whole\b)?\s*(.*)")
 POINTS = re.compile(r"(?:1\s*\.\.\s*)?(\d{1,2})(?:\s*points?)?")

@@ -21,7 +21,6 @@ READINGS = ("record", "summary", "judge")
 """What is asked about the talk: told of beside it."""
 
 Side = Literal["host", "person", "note"]
-Face = Literal["link", "plain", "none"]
 
 
 @dataclass(frozen=True)
