@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database, patiently
 
 RACERS = 32
 
@@ -14,6 +14,10 @@ RACERS = 32
 async def wide(url: str) -> AsyncIterator[Database]:
     """As many connections as racers, all open before the start."""
     found = await Database.open(url, size=RACERS)
-    await asyncio.gather(*(found.fetchval("SELECT pg_sleep(0.05)") for _ in range(RACERS)))
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(found.fetchval("SELECT pg_sleep(0.05)") for _ in range(RACERS)))
+
+    await patiently(all_at_once, TROUBLE, tries=6, wait=0.2)
     yield found
     await found.close()

@@ -207,7 +207,7 @@ async def test_a_persona_is_made_takes_part_and_is_asked_why(browser: Browser, t
 
     pill = feed.page.get_by_role("button", name="new post")
     hers = feed.page.locator("article.post", has=feed.page.locator('a[href="/@zoe_live"]'))
-    for _ in range(4):
+    for _ in range(8):
         await desk.go("/admin/runs")
         await page.get_by_role("button", name="Run now").click()
         await expect(pill).to_be_visible(timeout=SECONDS)
@@ -216,7 +216,7 @@ async def test_a_persona_is_made_takes_part_and_is_asked_why(browser: Browser, t
         await expect(pill).to_be_hidden()
         if await hers.count():
             break
-    assert await hers.count(), "the offline model has said nothing in four cycles"
+    assert await hers.count(), "the offline model has said nothing in eight cycles"
     number = (await hers.first.get_attribute("id") or "").removeprefix("post-")
     await hers.first.get_by_role("link", name="Why did @zoe_live post this?").click()
     await feed.page.wait_for_url(f"**/post/{number}#why")

@@ -24,11 +24,13 @@ from app.ledger.invariants import check
 from app.models import Base
 from app.settings import load_settings
 from app.venues.feed import open_cycle, play_cycle
-from app.world import personas, worlds
+from app.venues.session.stage import play
+from app.world import personas, sessions, worlds
 from app.world.personas import PersonaSpec
 from tests.conftest import BOOTSTRAP, a_mind, run_sql, serving, settings_for, sign_up, with_database
 from tests.filled import fill
 from tests.schema_dump import dump, pg_dump
+from tests.session_stand import a_group, began, plain, said
 from tests.venues.test_cycle import people
 
 SETTINGS = load_settings()
@@ -595,3 +597,23 @@ async def test_a_world_of_personas_of_its_own(home: Database) -> None:
         assert json.loads(json.dumps(await there.fetchval("SELECT count(*) FROM personas"))) == 1
     finally:
         await there.close()
+
+
+@pytest.mark.parametrize("via", ["template", "dump"])
+async def test_a_session_goes_on_in_a_fork_as_at_home(home: Database, via: databases.Via) -> None:
+    number = await began(home, a_group(4, rounds=2), steps=5)
+    async with a_mind(home) as mind:
+        assert await play(mind, load_settings(), number) == "paused"
+    await worlds.make(home, "there", via=via)
+    there = await Database.open(await inside(home, "there"), size=4)
+    try:
+        ends = []
+        for world in (home, there):
+            await sessions.go_on(world, number)
+            async with a_mind(world) as mind:
+                assert await play(mind, load_settings(), number) == "completed"
+            ends.append(plain(await said(world, number)))
+    finally:
+        await there.close()
+    assert ends[0] == ends[1]
+    assert len(ends[0]) > 5

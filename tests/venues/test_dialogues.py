@@ -165,3 +165,14 @@ async def test_analytics_count_what_was_said(database: Database) -> None:
     assert (geo["Generations"], mara["Generations"]) == (3, 3)
     assert (geo["Turns"], mara["Turns"]) == (0, 3)
     assert (geo["MessagesReceived"], mara["MessagesReceived"]) == (4, 1)
+
+
+async def test_time_ends_it(database: Database) -> None:
+    model = Watched()
+    model.longest = 0.2
+    async with a_mind(database, model) as mind:
+        number, state = await played(mind, a_dialogue(stop={"turns": 10_000, "seconds": 0.6}))
+    row = await sessions.by_id(database, number)
+    assert state == "completed"
+    assert (await results.block(database, row))["simulation_results"]["stopped_by"] == "seconds"
+    assert 1 < len(await said(database, number)) < 1_000

@@ -327,3 +327,14 @@ async def test_participants_of_each_mode(mind: Mind) -> None:
         names = [m.name for m in await sessions.members(mind.database, number)][1:]
         assert (state, len(names), len(set(names))) == ("completed", count, count)
     assert await mind.database.fetchval("SELECT count(*) FROM personas WHERE status <> 'cast'") == 0
+
+
+async def test_a_judge_scores_each_who_is_to_be_judged(mind: Mind) -> None:
+    number, _ = await played(mind, a_group(3, checks=["repetition", "judge"]))
+    found = (await block_of(mind.database, number))["quality"]
+    assert [one["name"] for one in found["judged"]] == [
+        member.name for member in (await sessions.members(mind.database, number))[1:]
+    ]
+    assert all(0 <= one["score"] <= 10 and one["reason"] for one in found["judged"])
+    without, _ = await played(mind, a_group(3))
+    assert (await block_of(mind.database, without))["quality"] is None

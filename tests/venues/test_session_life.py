@@ -15,7 +15,7 @@ from app.db.engine import Database
 from app.db.worlds import COPIED
 from app.errors import Conflict, NotFound
 from app.settings import load_settings
-from app.venues.run import open_mind
+from app.venues.run import open_mind, resume_run, settle_run, stop_run
 from app.venues.session import results
 from app.venues.session.stage import SessionStage, play
 from app.world import sessions
@@ -216,3 +216,26 @@ def test_all_of_a_session_travels_with_its_world() -> None:
     assert tables <= set(COPIED)
     order = list(COPIED)
     assert order.index("session_asks") < order.index("turns") < order.index("runs")
+
+
+async def test_what_a_persona_may_spend_a_day_ends_its_part_and_not_the_session(url: str, database: Database) -> None:
+    settings = load_settings(database_url=url, budget_persona_day_tokens=1_200)
+    async with open_mind(settings, database) as mind:
+        number, state = await played(mind, a_group(3, rounds=3), settings)
+    assert state == "partial"
+    assert {line.missing for line in await said(database, number)} == {None, "budget"}
+
+
+async def test_a_session_s_run_is_neither_settled_nor_resumed_behind_its_back(mind: Mind) -> None:
+    database = mind.database
+    number = await began(database, a_dialogue(), steps=3)
+    await play(mind, load_settings(), number)
+    run_id = (await sessions.by_id(database, number))["run_id"]
+    await database.fetchval("UPDATE runs SET state = 'running' WHERE id = $1", run_id)
+    await settle_run(database, run_id)
+    assert (await sessions.by_id(database, number))["state"] == "running"
+    await stop_run(database, run_id)
+    with pytest.raises(Conflict):
+        await resume_run(database, run_id, terms={})
+    await sessions.go_on(database, number)
+    assert await play(mind, load_settings(), number) == "completed"

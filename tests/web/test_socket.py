@@ -95,7 +95,7 @@ async def test_an_unknown_or_ended_session_is_closed_with_1008(database: Databas
             async with person(address, key) as one:
                 await one.until(lambda one=one: one.code)  # type: ignore[misc]
                 assert one.code == 1008
-        key = await make_room(database, session_duration_minutes=0.01)
+        key = await make_room(database, session_duration_minutes=0.05)
         async with person(address, key, query="?extras=1") as one:
             await one.until(lambda: one.code)
             assert one.code == 1000
