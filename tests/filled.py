@@ -4,7 +4,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import ARRAY, Boolean, Date, DateTime, Float, Integer, LargeBinary, Numeric, Text
-from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.dialects.postgresql import JSON, JSONB, TSVECTOR
 
 from app.models import Base
 
@@ -13,6 +13,10 @@ ALLOWED = {
     "admin_invitations.role": "admin",
     "answers.stage": "intake",
     "budgets.scope": "run",
+    "datasets.kind": "world",
+    "datasets.state": "completed",
+    "experiment_trials.state": "completed",
+    "experiments.state": "completed",
     "marks.kind": "post",
     "marks.mark": "copy",
     "memories.kind": "given",
@@ -50,6 +54,8 @@ def value(table: str, column: Any, mark: str, n: int) -> str:
             return f"convert_to('{mark} {column.name} {n}', 'UTF8')"
         case JSONB():
             return f"""'{{"a": "{mark} {column.name} {n}"}}'::jsonb"""
+        case JSON():
+            return f"""'{{"a": "{mark} {column.name} {n}"}}'::json"""
         case ARRAY():
             return f"ARRAY['{mark}']" if isinstance(kind.item_type, Text) else "ARRAY[1, 2]"
         case Boolean():

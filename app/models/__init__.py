@@ -2,6 +2,7 @@
 
 from app.models.accounts import Admin, AdminSession, AuditEntry, Instance, Invitation, LoginAttempt
 from app.models.base import Base
+from app.models.experiments import Dataset, Experiment, ExperimentChange, ExperimentReference, Trial
 from app.models.ledger import Action, Call, Exposure, PromptText, Reusable, Run, Turn
 from app.models.memory import Memory
 from app.models.rooms import (
@@ -29,6 +30,10 @@ __all__ = [
     "Base",
     "Call",
     "Comment",
+    "Dataset",
+    "Experiment",
+    "ExperimentChange",
+    "ExperimentReference",
     "Exposure",
     "Follow",
     "Identity",
@@ -65,6 +70,7 @@ __all__ = [
     "Study",
     "StudyMember",
     "StudyToken",
+    "Trial",
     "Turn",
     "WorldEntry",
 ]

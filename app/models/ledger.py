@@ -29,7 +29,7 @@ Money = Annotated[Decimal, mapped_column(Numeric(14, 8), server_default="0")]
 """US dollars."""
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
+def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(v) for v in values)})"
 
 
@@ -44,7 +44,7 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint(_one_of("state", RUN_STATES), name="state"),
+        CheckConstraint(one_of("state", RUN_STATES), name="state"),
         CheckConstraint("pacing IN ('live', 'rounds')", name="pacing"),
     )
 
@@ -78,7 +78,7 @@ class Turn(Base):
 
     __tablename__ = "turns"
     __table_args__ = (
-        CheckConstraint(_one_of("state", TURN_STATES), name="state"),
+        CheckConstraint(one_of("state", TURN_STATES), name="state"),
         Index("turns_run_id_persona_id_round_key", "run_id", "persona_id", "round", unique=True),
         Index("turns_persona_id_idx", "persona_id", text("id DESC")),
         Index("turns_open_idx", "run_id", "ordinal", postgresql_where="state IN ('queued', 'running')"),

@@ -5,14 +5,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Big, Count, Created, Key, Time
+from app.models.ledger import one_of
 
 STUDY_STATES = ("draft", "open", "paused", "closed")
 STAGES = ("intake", "chat", "closing", "debrief", "done")
 PARTICIPANT_STATES = ("active", "finished", "withdrawn", "dropped_out", "removed", "failed")
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(v) for v in values)})"
 
 
 class Study(Base):
@@ -20,7 +17,7 @@ class Study(Base):
 
     __tablename__ = "studies"
     __table_args__ = (
-        CheckConstraint(_one_of("state", STUDY_STATES), name="state"),
+        CheckConstraint(one_of("state", STUDY_STATES), name="state"),
         CheckConstraint("consent IN ('page', 'external')", name="consent"),
         Index("studies_name_key", text("lower(name)"), unique=True),
     )
@@ -89,8 +86,8 @@ class Participant(Base):
 
     __tablename__ = "participants"
     __table_args__ = (
-        CheckConstraint(_one_of("stage", STAGES), name="stage"),
-        CheckConstraint(_one_of("state", PARTICIPANT_STATES), name="state"),
+        CheckConstraint(one_of("stage", STAGES), name="stage"),
+        CheckConstraint(one_of("state", PARTICIPANT_STATES), name="state"),
         CheckConstraint("kept IN ('erase', 'anonymised')", name="kept"),
         UniqueConstraint("study_id", "pseudonym"),
         Index("participants_secret_key", "secret_sha256", unique=True),
