@@ -156,3 +156,33 @@ SELECT (SELECT coalesce(sum(n), 0) FROM (
            UNION ALL SELECT max(position) - count(*) FROM room_events GROUP BY room_id
            UNION ALL SELECT r.messages_count - count(m.number) FROM rooms r LEFT JOIN room_messages m ON m.room_id = r.id GROUP BY r.id
        ) gaps)::int AS gaps
+
+-- name: make_leanings  One in three personas leans left, one right, one nowhere that is known.
+UPDATE personas SET profile = profile || jsonb_build_object('leaning', (ARRAY['left', 'right'])[1 + id % 3]) WHERE id % 3 < 2
+
+-- name: make_played_runs  $1 runs of the feed that are over.
+INSERT INTO runs (id, venue, slot, seed, state, turns_total) SELECT n, 'feed', 'bench ' || n, n, 'completed', $2::int FROM generate_series(1, $1::int) n
+
+-- name: make_played_turns  In run $1, a turn of each of $2 personas, with a call and ten of $3 posts that it was shown.
+WITH played AS (
+    INSERT INTO turns (run_id, persona_id, ordinal, state) SELECT $1::bigint, n, n, 'done' FROM generate_series(1, $2::int) n
+    RETURNING id, persona_id
+),
+asked AS (
+    INSERT INTO calls (turn_id, step, status, model, model_returned, options, told, tools_sha256, request_sha256, reply, response,
+                       prompt_tokens, completion_tokens, cost_usd, latency_ms)
+    SELECT id, 0, 'ok', 'bench', 'bench', '', '', '', '', '', '', 900, 90, 0.001, 200 + persona_id % 800 FROM played
+)
+INSERT INTO exposures (turn_id, step, ordinal, kind, ranker, items)
+SELECT id, 0, 0, 'post', 'latest', ARRAY(SELECT 1 + (persona_id * 7919 + $1 * 104729 + k * k * 31) % $3::bigint FROM generate_series(1, 10) k)
+FROM played
+
+-- name: make_deeds  The posts, comments and likes of a world as acts of its $1 runs, by turns.
+INSERT INTO actions (turn_id, step, ordinal, call_id, name, arguments, effect, outcome, object_id)
+SELECT t.id, 0, row_number() OVER (PARTITION BY t.id), '', d.effect, '{}', d.effect, 'made', d.id
+FROM (
+    SELECT 'post' AS effect, id, author_id AS who FROM posts WHERE id % 10 = 0
+    UNION ALL SELECT 'comment', id, author_id FROM comments WHERE id % 10 = 0
+    UNION ALL SELECT 'like', id, persona_id FROM likes WHERE id % 10 = 0
+) d
+JOIN turns t ON t.persona_id = d.who AND t.run_id = 1 + d.id / 10 % $1::int

@@ -5,12 +5,13 @@ import importlib
 import re
 import subprocess
 import sys
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
 
 from app.analysis.cascades import cascades, summary
-from app.analysis.catalogue import METRICS, Metric
+from app.analysis.catalogue import METRICS, SCORER, Metric
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics-of-worlds.md"
@@ -34,15 +35,15 @@ def row(metric: Metric) -> str:
     bounds = f"{low} to {high}" if high else f"{low} on"
     formula = metric.formula.replace("|", "∣")
     return (
-        f"| `{metric.name}` | {formula} | {metric.unit} | {bounds} | {metric.better or ''} | {metric.version} |"
-        f" `{metric.where}` | {metric.source} |"
+        f"| `{metric.name}` | {metric.family} | {formula} | {metric.unit} | {bounds} | {metric.better or ''} |"
+        f" {metric.version} | `{metric.where}` | {metric.source} | {metric.needs} |"
     ).replace("|  |", "| |")
 
 
 @EACH
 def test_a_metric_says_what_it_is(metric: Metric) -> None:
-    assert re.fullmatch("[a-z][a-z_]*", metric.name)
-    assert all((metric.unit, metric.formula, metric.source))
+    assert re.fullmatch("[a-z][a-z0-9_]*", metric.name)
+    assert all((metric.unit, metric.formula, metric.source, metric.needs))
     assert metric.version >= 1
     low, high = metric.bounds
     assert low is not None
@@ -65,6 +66,21 @@ def test_the_page_lists_exactly_these() -> None:
 
 def test_cascades_give_what_is_listed_for_them() -> None:
     assert list(summary(cascades([-1]))) == [one.name for one in METRICS.values() if one.where == "cascades.summary"]
+
+
+def test_the_page_tells_the_limits_of_each_that_has_any() -> None:
+    text = " ".join(PAGE.read_text().split())
+    for metric in METRICS.values():
+        assert metric.limits in text, metric.name
+
+
+def test_the_weak_scorer_says_that_it_is_weak() -> None:
+    assert METRICS["toxicity_share"].limits.startswith("Weak")
+    assert "eight right" in METRICS["sentiment_mean"].limits
+
+
+def test_the_scorer_is_the_one_that_the_catalogue_names() -> None:
+    assert f"{distribution('vaderSentiment').metadata['Name']} {version('vaderSentiment')}" == SCORER
 
 
 def test_names_alone_need_no_numpy() -> None:

@@ -27,17 +27,16 @@ def _affected(status: str) -> int:
     return int(status.rpartition(" ")[2])
 
 
-async def make(url: str, posts: int, likes: int, bar: Progress) -> dict[str, int]:
+async def make(url: str, posts: int, likes: int, bar: Progress, personas: int | None = None) -> dict[str, int]:
     """Fill a fresh world and return what it holds."""
     connection = await asyncpg.connect(url)
     try:
-        return await _make(connection, posts, likes, bar)
+        return await _make(connection, posts, likes, people(posts) if personas is None else personas, bar)
     finally:
         await connection.close()
 
 
-async def _make(connection: asyncpg.Connection, posts: int, likes: int, bar: Progress) -> dict[str, int]:
-    personas = people(posts)
+async def _make(connection: asyncpg.Connection, posts: int, likes: int, personas: int, bar: Progress) -> dict[str, int]:
     await connection.execute(BENCH["make_seed"])
     await connection.execute(BENCH["make_personas"], personas)
     task = bar.add_task("posts", total=posts)

@@ -125,7 +125,7 @@ class WorldDiffOut(BaseModel):
 
 
 @asynccontextmanager
-async def _home(house: House) -> AsyncIterator[Database]:
+async def home(house: House) -> AsyncIterator[Database]:
     """The home world; what only an operator can mend is a conflict to whoever asks over the API.
 
     Raises:
@@ -156,14 +156,14 @@ async def wrote(database: Database, admin: int, deed: str, name: str, **detail: 
 @router.get("", operation_id="list_worlds", responses=problems(401, 409))
 async def list_worlds(house: TheHouse, _: TheAdmin) -> WorldsOut:
     """All worlds, the home world first, and what is being made or dropped."""
-    async with _home(house) as database:
+    async with home(house) as database:
         return WorldsOut(worlds=[_out(world) for world in await worlds.everything(database)])
 
 
 @router.post("", operation_id="make_world", status_code=201, responses=problems(401, 404, 409, body=True))
 async def make_world(house: TheHouse, admin: TheAdmin, wish: WorldWish) -> WorldOut:
     """Copy a world (without credentials and participants), keep a checkpoint of it, or make an empty one."""
-    async with _home(house) as database:
+    async with home(house) as database:
         made = await worlds.make(
             database, wish.name, kind=wish.kind, source=wish.source, note=wish.note, by=admin.admin.id, via=wish.via
         )
@@ -174,14 +174,14 @@ async def make_world(house: TheHouse, admin: TheAdmin, wish: WorldWish) -> World
 @router.get("/{name}", operation_id="read_world", responses=problems(401, 404, 409))
 async def read_world(house: TheHouse, _: TheAdmin, name: WorldName) -> WorldOut:
     """One world."""
-    async with _home(house) as database:
+    async with home(house) as database:
         return _out(await worlds.one(database, name))
 
 
 @router.delete("/{name}", operation_id="drop_world", status_code=204, responses=problems(401, 404, 409))
 async def drop_world(house: TheHouse, admin: TheAdmin, name: WorldName) -> None:
     """Delete a world and all that is in it, for ever; whoever works in it is cut off."""
-    async with _home(house) as database:
+    async with home(house) as database:
         await worlds.drop(database, name)
         await wrote(database, admin.admin.id, "world.dropped", name)
 
@@ -191,7 +191,7 @@ async def hash_world(
     house: TheHouse, _: TheAdmin, name: WorldName, part: ThePart = "all", times: TheTimes = "all"
 ) -> WorldStateOut:
     """The canonical hash of a world's state: equal worlds have equal hashes."""
-    async with _home(house) as database:
+    async with home(house) as database:
         found = await states.state_at(await databases.locate(database.url, name), Terms(part, times))
     return WorldStateOut(world=name, **asdict(found))
 
@@ -207,7 +207,7 @@ async def diff_worlds(
     limit: Shown = 10,
 ) -> WorldDiffOut:
     """What differs between two worlds: counted by table, and the first rows of each."""
-    async with _home(house) as database:
+    async with home(house) as database:
         left, right = [await databases.locate(database.url, one) for one in (name, other)]
         found = await states.diff_at(left, right, Terms(part, times), limit=limit)
     return WorldDiffOut(
