@@ -1,0 +1,1 @@
+"""Self-contained HTML reports of worlds and of experiments (docs/plots.md)."""
