@@ -169,14 +169,16 @@ def _q(names: Iterable[str]) -> str:
 
 def rows_of(table: str, terms: Terms) -> str:
     """The statement that gives each row's key and digest, in the order of the key."""
+    return f"SELECT {_q(_key(table))}, sha256(record_send(ROW({_q(terms.columns(table))}))) AS digest {in_order(table)}"
+
+
+def in_order(table: str) -> str:
+    """What follows the columns of a statement that reads the rows that travel, as `t`, in the order of the key."""
     order = ", ".join(
         f't."{name}"' + (' COLLATE "C"' if isinstance(_table(table).c[name].type, Text) else "") for name in _key(table)
     )
     private = f"WHERE NOT {COPIED[table]}" if COPIED[table] else ""
-    return (
-        f"SELECT {_q(_key(table))}, sha256(record_send(ROW({_q(terms.columns(table))}))) AS digest"  # noqa: S608 - names of our models
-        f' FROM "{table}" t {private} ORDER BY {order}'
-    )
+    return f'FROM "{table}" t {private} ORDER BY {order}'
 
 
 def header(table: str, terms: Terms) -> bytes:
