@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         None, description="Who sends it as a bearer may read /metrics; without it, only this machine may."
     )
+    show_prompts: bool = Field(
+        False, description="Print what models are asked and what they answer to stderr, for debugging."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     _given: dict[str, Source] = PrivateAttr(default_factory=dict)

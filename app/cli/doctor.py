@@ -1,29 +1,39 @@
 """`simfeed doctor`: what is wrong, and how to mend it."""
 
 import asyncio
+import os
 import shutil
+import statistics
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
+from app.agent.population.files import read_personas
 from app.auth import audit
 from app.cli.common import EXIT_FAILED, Home, Json, err, go, settings_for, show_json, table
 from app.db import migrate
 from app.db.engine import Database, plain_url
+from app.db.queries import load
 from app.errors import AppError, Misconfigured
 from app.ledger.budget import recount
 from app.ledger.invariants import ELSEWHERE, EXAMPLES, SECONDS, Finding, check
+from app.llm import conformance
 from app.llm.gateway import Gateway, endpoint, ready
 from app.llm.model import Request, encode_message
-from app.llm.pricing import LOCAL, SCRIPTED, price
+from app.llm.pricing import LOCAL, SCRIPTED, doubts, own_prices
 from app.settings import Settings
 
 DISK_LEAST = 512 * 1024**2
 SKEW_MOST = 5.0
 POSTGRES_LEAST = 150000
+FAULTS_SHOWN = 50
+TRIPS = 9
+SLOTS = load("instance")["slots"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,18 @@ def doctor(
     invariants: Annotated[
         bool, typer.Option("--invariants", help="Look at what must always hold in the world's data, and nothing else.")
     ] = False,
+    personas_file: Annotated[
+        Path | None, typer.Option("--personas-file", metavar="FILE", help="Look at a file of personas, too.")
+    ] = None,
+    model: Annotated[
+        bool, typer.Option("--model", help="Let the model call functions: two short calls, which cost what they cost.")
+    ] = False,
 ) -> None:
     """\b
     Examples:
       simfeed doctor
       simfeed doctor --json
+      simfeed doctor --personas-file people.csv --model
       simfeed doctor --invariants    nothing lost, doubled, left over or miscounted?
 
     Look at settings, database, migrations, model provider, clock and disk; say what is wrong and how to mend it.
@@ -54,7 +71,7 @@ def doctor(
     if invariants:
         _tell(go(_invariants(home)), json=json)
         return
-    checks = _settings_and_more(home)
+    checks = [*_settings_and_more(home, calls=model), *(_personas(personas_file) if personas_file is not None else ())]
     if json:
         show_json([asdict(check) for check in checks])
     else:
@@ -109,20 +126,37 @@ def _tell(findings: list[Finding], *, json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _settings_and_more(home: Home) -> list[Check]:
+def _personas(path: Path) -> list[Check]:
+    """A line for each fault, or one for the file."""
+    try:
+        read = read_personas(path)
+    except AppError as error:
+        return [Check("personas", False, error.detail, "mend the file")]
+    found = f"{path}: {len(read.personas):,} personas"
+    if not read.problems:
+        return [Check("personas", True, f"{found}{', ' if read.notes else ''}{'; '.join(read.notes[:3])}")]
+    shown = [Check("personas", False, str(one), "mend the record") for one in read.problems[:FAULTS_SHOWN]]
+    if left := len(read.problems) - len(shown):
+        shown.append(Check("personas", False, f"{found} are right; {left:,} more faults", "mend those above first"))
+    return shown
+
+
+def _settings_and_more(home: Home, *, calls: bool) -> list[Check]:
     try:
         settings = settings_for(home)
     except AppError as error:
         return [Check("settings", False, error.detail, "set the variable as it says")]
-    checks = [Check("settings", True, f"model {settings.simfeed_model}"), _disk(settings)]
+    checks = [Check("settings", True, f"model {settings.simfeed_model}"), *_disk(settings)]
     try:
         with migrate.open_home_url(settings) as url:
-            checks += go(_database(url))
+            checks += go(_database(url, settings.database_pool_size))
     except AppError as error:
         checks.append(Check("database", False, error.detail, "is the server up, and DATABASE_URL right?"))
     if settings.embedding_model is not None:
         checks.append(_embedding(settings))
-    return [*checks, go(_provider(settings))]
+    provider = go(_provider(settings))
+    checks += [provider, *_price(settings)]
+    return [*checks, *go(_functions(settings))] if calls and provider.ok else checks
 
 
 def _embedding(settings: Settings) -> Check:
@@ -146,15 +180,32 @@ def _embedding(settings: Settings) -> Check:
     return Check(what, False, "the database has no extension `vector`: words decide what is relevant", mend)
 
 
-def _disk(settings: Settings) -> Check:
-    place = settings.simfeed_home.absolute()
+def _disk(settings: Settings) -> list[Check]:
+    """The home folder and those in it that fill up, which may lie on disks of their own."""
+    home = settings.simfeed_home.absolute()
+    database = [home / "pg"] if settings.database_url is None else []
+    places: dict[Path, Path] = {}
+    for place in (home, *(one.resolve() for one in database), home / "datasets"):
+        places.setdefault(_there(place), place)
+    return [_room(there, place) for there, place in places.items()]
+
+
+def _there(place: Path) -> Path:
+    """The folder itself, or the one in which it would be made."""
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
-    return Check("disk", free >= DISK_LEAST, f"{free / 1024**3:.1f} GiB free at {place}", "free some space")
+    return place
 
 
-async def _database(url: str) -> list[Check]:
+def _room(there: Path, place: Path) -> Check:
+    free = shutil.disk_usage(there).free
+    found = f"{free / 1024**3:.1f} GiB free at {place}"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Check("disk", False, f"{found}, which can't be written", f"let this user write to {there}")
+    return Check("disk", free >= DISK_LEAST, found, "free some space")
+
+
+async def _database(url: str, pool: int) -> list[Check]:
     try:
         connection = await asyncpg.connect(plain_url(url), timeout=10)
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
@@ -162,19 +213,40 @@ async def _database(url: str) -> list[Check]:
     try:
         version = await connection.fetchval("SHOW server_version_num")
         now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        skew = abs((datetime.now(UTC) - now).total_seconds())
+        slots = await connection.fetchrow(SLOTS)
+        read_only = await connection.fetchval("SELECT pg_is_in_recovery()")
+        latency = await _latency(connection)
     finally:
         await connection.close()
-    skew = abs((datetime.now(UTC) - now).total_seconds())
+    free = slots["most"] - slots["taken"]
+    writes = "is a read-only replica" if read_only else f"{latency:.1f} ms a round trip"
     return [
         Check(
             "database",
-            int(version) >= POSTGRES_LEAST,
-            f"PostgreSQL {int(version) // 10000}",
-            "use PostgreSQL 15 or later",
+            int(version) >= POSTGRES_LEAST and not read_only,
+            f"PostgreSQL {int(version) // 10000}, {writes}",
+            "name the primary in DATABASE_URL" if read_only else "use PostgreSQL 15 or later",
+        ),
+        Check(
+            "connections",
+            free >= pool,
+            f"{free} of {slots['most']} free, a process takes up to {pool}",
+            "lower DATABASE_POOL_SIZE, or raise the server's max_connections",
         ),
         await _schema(url),
         Check("clock", skew <= SKEW_MOST, f"{skew:.1f} s from the database's", "set this machine's clock (NTP)"),
     ]
+
+
+async def _latency(connection: asyncpg.Connection) -> float:
+    """Milliseconds of the middle one of some round trips."""
+    took = []
+    for _ in range(TRIPS):
+        begun = time.perf_counter()
+        await connection.fetchval("SELECT 1")
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took) * 1000
 
 
 async def _schema(url: str) -> Check:
@@ -203,8 +275,32 @@ async def _provider(settings: Settings) -> Check:
         answer = await asyncio.wait_for(gateway.complete(asked), settings.model_timeout * 4)
     finally:
         await gateway.aclose()
-    priced = "" if price(model) is not None else "; its price is not known, costs will say so"
     mend = {"auth": "check the key", "quota": "check the account's balance", "config": "check the model's name and URL"}
     ok = answer.status in ("ok", "length")
-    found = f"{model} at {where.base_url}: {answer.status} {answer.detail}{priced}"
+    found = f"{model} at {where.base_url}: {answer.status} {answer.detail}"
     return Check("model", ok, found, mend.get(answer.status, "is the provider up?"))
+
+
+def _price(settings: Settings) -> list[Check]:
+    """Whether the price of the model is known, and lately looked up; costs are counted either way."""
+    if settings.simfeed_model in (SCRIPTED, LOCAL):
+        return []
+    try:
+        own = own_prices(settings.model_prices)
+    except AppError as error:
+        return [Check("price", False, error.detail, "set it as it says")]
+    doubt = doubts(settings.simfeed_model, own)
+    return [Check("price", True, doubt or f"of {settings.simfeed_model} is known")]
+
+
+async def _functions(settings: Settings) -> list[Check]:
+    """What the model does when it is offered functions."""
+    gateway = Gateway(settings)
+    try:
+        found = await conformance.check(gateway, settings.simfeed_model)
+    except TimeoutError:
+        return [Check("functions", False, "no answer in time", "is the provider up?")]
+    finally:
+        await gateway.aclose()
+    mend = "choose another --model, or play with TOOL_MODE=json"
+    return [Check("functions", one["ok"], f"{one['check']}: {one['detail']}".rstrip(": "), mend) for one in found]

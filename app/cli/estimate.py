@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.common import Home, Json, err, go, opened, settings_for, show_json, table
+from app.llm.pricing import doubts, own_prices
 from app.settings import Settings
 from app.venues.estimate import CALLS_A_TURN, COMPLETION_TOKENS, PROMPT_TOKENS, Estimate, estimate_run
 
@@ -30,6 +31,9 @@ def estimate(
         show_json(asdict(found))
     else:
         _show(found, cycles)
+        own = own_prices(settings.model_prices)
+        if (doubt := doubts(settings.simfeed_model, own)) and settings.simfeed_model not in found.unpriced:
+            err.print(doubt, markup=False)
 
 
 async def _estimate(settings: Settings, cycles: int) -> Estimate:

@@ -48,21 +48,21 @@ Without = Annotated[
 ]
 
 
-def _at_home(home: Path | None) -> Settings:
+def at_home(home: Path | None) -> Settings:
     return settings_for(home).model_copy(update={"simfeed_world": None})
 
 
 @asynccontextmanager
-async def _home(home: Path | None) -> AsyncIterator[Database]:
+async def opened_home(home: Path | None) -> AsyncIterator[Database]:
     """The home world, once what others have left half done is away."""
-    async with opened(_at_home(home)) as database:
+    async with opened(at_home(home)) as database:
         for name in await worlds.tidy(database):
             err.print(f"The world {name} was left half made or half dropped; it is gone now.", markup=False)
         yield database
 
 
 @contextmanager
-def _telling() -> Iterator[Told]:
+def telling() -> Iterator[Told]:
     """What is being done, on a terminal."""
     if not err.is_terminal:
         yield lambda _: None
@@ -71,7 +71,7 @@ def _telling() -> Iterator[Told]:
         yield lambda words: status.update(f"{words} …")
 
 
-async def _wrote(database: Database, deed: str, name: str, **detail: object) -> None:
+async def wrote(database: Database, deed: str, name: str, **detail: object) -> None:
     async def work() -> None:
         async with database.connection() as connection:
             await record(connection, None, deed, name, **detail)
@@ -90,7 +90,7 @@ def list_(home: Home = None, json: Json = False) -> None:
     """
 
     async def work() -> list[World]:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             return await worlds.everything(database)
 
     found = go(work())
@@ -121,9 +121,9 @@ def _made(world: World, *, json: bool) -> None:
 
 
 async def _make(home: Path | None, name: str, told: Told, **more: Any) -> World:
-    async with _home(home) as database:
+    async with opened_home(home) as database:
         world = await worlds.make(database, name, told=told, **more)
-        await _wrote(database, "world.made", world.name, kind=world.kind, source=world.source)
+        await wrote(database, "world.made", world.name, kind=world.kind, source=world.source)
         return world
 
 
@@ -156,9 +156,9 @@ def create(
     specs = [] if people is None else _read(people)
 
     async def work(told: Told) -> World:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             world = await worlds.make(database, name, kind="made", note=note, told=told)
-            await _wrote(database, "world.made", world.name, kind="made")
+            await wrote(database, "world.made", world.name, kind="made")
             if specs:
                 inside = await Database.open(await databases.locate(database.url, name), size=2)
                 try:
@@ -169,7 +169,7 @@ def create(
                     await inside.close()
             return await worlds.one(database, name)
 
-    with _telling() as told:
+    with telling() as told:
         world = go(work(told))
     _made(world, json=json)
 
@@ -186,7 +186,7 @@ def fork(
 
     Copy a world, without credentials and participants. Whoever uses the source waits for a moment.
     """
-    with _telling() as told:
+    with telling() as told:
         world = go(_make(home, name, told, source=source, note=note, via=via))
     _made(world, json=json)
 
@@ -202,7 +202,7 @@ def checkpoint(
 
     Keep a copy of a world that stays as it is.
     """
-    with _telling() as told:
+    with telling() as told:
         world = go(_make(home, name, told, kind="checkpoint", source=source, note=note, via=via))
     _made(world, json=json)
 
@@ -232,12 +232,12 @@ def restore(
         )
 
     async def work(told: Told) -> World:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             world = await worlds.restore(database, kept, name, note=note, told=told)
-            await _wrote(database, "world.made", world.name, kind="fork", source=world.source)
+            await wrote(database, "world.made", world.name, kind="fork", source=world.source)
             return world
 
-    with _telling() as told:
+    with telling() as told:
         world = go(work(told))
     _made(world, json=json)
 
@@ -258,13 +258,13 @@ def drop(
     """
 
     async def look() -> World:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             return await worlds.one(database, name)
 
     async def work() -> World:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             dropped = await worlds.drop(database, name)
-            await _wrote(database, "world.dropped", dropped.name)
+            await wrote(database, "world.dropped", dropped.name)
             return dropped
 
     found = go(look())
@@ -309,10 +309,10 @@ def hash_(
     terms = terms_of(part, times, without)
 
     async def work(told: Told) -> states.WorldState:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             return await states.state_at(await databases.locate(database.url, name), terms, told)
 
-    with _telling() as told:
+    with telling() as told:
         found = go(work(told))
     if json:
         show_json(asdict(found))
@@ -342,11 +342,11 @@ def diff(
     terms = terms_of(part, times, without)
 
     async def work(told: Told) -> WorldDiff:
-        async with _home(home) as database:
+        async with opened_home(home) as database:
             left, right = [await databases.locate(database.url, name) for name in (a, b)]
             return await states.diff_at(left, right, terms, limit=limit, told=told)
 
-    with _telling() as told:
+    with telling() as told:
         found = go(work(told))
     if json:
         show_json({"a": a, "b": b, "equal": found.equal, "tables": [asdict(one) for one in found.tables]})

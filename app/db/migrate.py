@@ -96,6 +96,13 @@ def _state(connection: "Connection") -> SchemaState:
     return SchemaState(current, head, tuple(reversed(pending)))
 
 
+def knows(revision: str) -> bool:
+    """Whether this program has a schema of that revision."""
+    from alembic.script import ScriptDirectory
+
+    return any(one.revision == revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 async def status(url: str) -> SchemaState:
     """How far the schema is.
 

@@ -72,7 +72,8 @@ in rooms with people, down to what agents were told of it and remember."""
 
 EMPTIED = (
     "admin", "admin_invitations", "admin_keys", "admin_recovery_codes", "admin_sessions", "admin_totp", "answers",
-    "audit", "budgets", "identities", "login_attempts", "participants", "providers", "reusable", "room_blocks",
+    "audit", "budgets", "datasets", "experiment_changes", "experiment_references", "experiment_trials", "experiments",
+    "identities", "login_attempts", "participants", "providers", "reusable", "room_blocks",
     "room_drafts", "room_events", "room_goes", "room_members", "room_messages", "room_reactions", "rooms", "studies",
     "study_assigned", "study_members", "study_tokens", "workers", "worlds",
 )  # fmt: skip
@@ -214,7 +215,13 @@ def _may_not_create(role: str) -> Misconfigured:
 
 
 async def make_empty(place: Place, at: asyncpg.Connection, target: str) -> None:
-    """A migrated database without rows, that sorts and folds as the home world's does.
+    """A migrated database without rows, as `make_bare` otherwise."""
+    await make_bare(place, at, target)
+    await migrate.upgrade(place.url_of(target))
+
+
+async def make_bare(place: Place, at: asyncpg.Connection, target: str) -> None:
+    """A database with nothing in it, that sorts and folds as the home world's does.
 
     Raises:
         Misconfigured: the role may not create databases.
@@ -232,7 +239,6 @@ async def make_empty(place: Place, at: asyncpg.Connection, target: str) -> None:
         await at.execute(f"CREATE DATABASE {ident(target)} {' '.join(options)}")
     except asyncpg.InsufficientPrivilegeError:
         raise _may_not_create(await at.fetchval("SELECT current_user")) from None
-    await migrate.upgrade(place.url_of(target))
 
 
 def _text(value: str) -> str:
@@ -263,7 +269,7 @@ async def fork(place: Place, at: asyncpg.Connection, source: str, target: str, *
             told(f"{error.detail}; copying row by row")
         else:
             told("emptying what must not travel")
-            await _emptied(place.url_of(target))
+            await emptied(place.url_of(target))
             return "template"
     await make_empty(place, at, target)
     await _by_rows(place.url_of(source), place.url_of(target), told)
@@ -317,7 +323,7 @@ async def _strangers_gone(other: asyncpg.Connection, source: str) -> None:
         await asyncio.sleep(LOOK_SECONDS * 5)
 
 
-async def _emptied(url: str) -> None:
+async def emptied(url: str) -> None:
     """Take out of a copy what must not travel, so that no file of it holds any more of it."""
     connection = await connect(url)
     try:
@@ -331,7 +337,7 @@ async def _emptied(url: str) -> None:
             await connection.execute("ALTER TABLE audit ENABLE TRIGGER USER")
             await _without_statistics(connection)
             await _linked(connection, links)
-            await _at_rest(connection)
+            await put_at_rest(connection)
         await _rewritten(connection, [*left, *CUT])
     finally:
         await connection.close()
@@ -375,9 +381,20 @@ async def _without_statistics(connection: asyncpg.Connection) -> None:
         await connection.execute(f"ALTER TABLE {table} {again}")
 
 
-async def _at_rest(connection: asyncpg.Connection) -> None:
-    await connection.execute(WORLDS["park_turns"])
-    await connection.execute(WORLDS["stop_runs"])
+async def put_at_rest(connection: asyncpg.Connection) -> bool:
+    """Park what somebody played in the world that these rows come from; whether there was any of it."""
+    done = [await connection.execute(WORLDS[statement]) for statement in ("park_turns", "stop_runs")]
+    return done != ["UPDATE 0", "UPDATE 0"]
+
+
+@asynccontextmanager
+async def filling(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """A transaction that fills an empty world, table by table in any order; references are checked at its end."""
+    async with connection.transaction():
+        links = await _unlinked(connection, None)
+        await connection.execute("DELETE FROM instance")
+        yield
+        await _linked(connection, links)
 
 
 async def _rewritten(connection: asyncpg.Connection, tables: list[str]) -> None:
@@ -393,9 +410,7 @@ async def _by_rows(source: str, target: str, told: Told) -> None:
     """Copy what travels, and nothing else, in one snapshot of the source, which goes on meanwhile."""
     reader, writer = await connect(source), await connect(target)
     try:
-        async with reader.transaction(isolation="repeatable_read", readonly=True), writer.transaction():
-            links = await _unlinked(writer, None)
-            await writer.execute("DELETE FROM instance")
+        async with reader.transaction(isolation="repeatable_read", readonly=True), filling(writer):
             for table, private in COPIED.items():
                 told(f"copying {table}")
                 await _copy_table(reader, writer, table, private)
@@ -403,8 +418,7 @@ async def _by_rows(source: str, target: str, told: Told) -> None:
                 last = await reader.fetchrow(f"SELECT last_value, is_called FROM {row['name']}")  # noqa: S608 - quoted
                 assert last is not None  # noqa: S101 - a sequence is one row
                 await writer.execute("SELECT setval($1::text::regclass, $2, $3)", row["name"], *last)
-            await _linked(writer, links)
-            await _at_rest(writer)
+        await put_at_rest(writer)
         await writer.execute("ANALYZE")
     finally:
         reader.terminate()

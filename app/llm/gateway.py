@@ -1,6 +1,8 @@
 """Every model by its name: the offline one, or a provider's behind its wrappers, in the order given here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypedDict
 
 from app.errors import Misconfigured
@@ -108,7 +110,8 @@ class _Unknown:
 class Gateway:
     """Answers each request by the model it names.
 
-    The order, outermost first: fallback, then for each model its price, retries, the provider's gate, the transport.
+    The order, outermost first: fallback, then for each model what shows it (SHOW_PROMPTS), its price, retries, the
+    provider's gate, the transport.
     What is about a whole call, as the budget is, goes round this. Without a `pulse` the gateway has one of its own.
 
     Raises:
@@ -121,6 +124,7 @@ class Gateway:
     _models: dict[str, Model] = field(default_factory=dict)
     _gates: dict[str, Gate] = field(default_factory=dict)
     _held: dict[str, Model] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _prices: dict[tuple[str, str], Price] = field(init=False)
     _pulse: Pulse = field(init=False)
 
@@ -145,10 +149,17 @@ class Gateway:
 
     def _named(self, name: str) -> Model:
         fallback = self.settings.model_fallback
-        stack = self._stack(name)
+        stack = self._shown(self._stack(name), name)
         if fallback and name not in (fallback, *OFFLINE):
             stack = Fallback(stack, self._models.get(fallback) or self._named(fallback))
         return self._models.setdefault(name, stack)
+
+    def _shown(self, stack: Model, name: str) -> Model:
+        if not self.settings.show_prompts:
+            return stack
+        from app.llm.shown import Shown, of_settings
+
+        return Shown(stack, name, of_settings(self.settings), self._numbers)
 
     def _stack(self, name: str) -> Model:
         if name in OFFLINE:

