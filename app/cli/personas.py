@@ -17,6 +17,7 @@ from app.agent.population import (
     parse_personas,
     read_agents,
     read_personas,
+    write_engine,
     write_oasis_csv,
     write_oasis_json,
     write_personas,
@@ -41,8 +42,13 @@ BATCH = 1_000
 READABLE = 0o666
 """As the umask has it: personas are no people."""
 Who = Annotated[str, typer.Argument(help="A username or an id.")]
-Written = Literal["json", "jsonl", "csv", "tinytroupe", "oasis-csv", "oasis-json"]
-"""What `import` reads, but for the simulation engine's lists."""
+Written = Literal["json", "jsonl", "csv", "tinytroupe", "oasis-csv", "oasis-json", "engine"]
+"""What `import` reads, too."""
+_ABROAD = {
+    PersonaFormat.OASIS_CSV: write_oasis_csv,
+    PersonaFormat.OASIS_JSON: write_oasis_json,
+    PersonaFormat.ENGINE: write_engine,
+}
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -153,8 +159,8 @@ def import_(
     file: Annotated[
         str,
         typer.Argument(
-            help="JSON, JSONL, CSV, TinyTroupe *.agent.json (or a folder or zip file of them), OASIS CSV or JSON; "
-            "- is stdin."
+            help="JSON, JSONL, CSV, TinyTroupe *.agent.json (or a folder or zip file of them), OASIS CSV or JSON, the "
+            "simulation engine's list; - is stdin."
         ),
     ],
     format: Annotated[PersonaFormat | None, typer.Option(help="When the name does not tell.")] = None,  # noqa: A002
@@ -253,9 +259,8 @@ def export(
     match form := PersonaFormat(format):
         case PersonaFormat.TINYTROUPE:
             notes = _write_agents(specs, output)
-        case PersonaFormat.OASIS_CSV | PersonaFormat.OASIS_JSON:
-            write = write_oasis_csv if form is PersonaFormat.OASIS_CSV else write_oasis_json
-            data, notes = write(specs)
+        case _ if form in _ABROAD:
+            data, notes = _ABROAD[form](specs)
             write_file(data, output)
         case _:
             write_file(write_personas(specs, form), output)

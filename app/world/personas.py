@@ -1,12 +1,13 @@
 """Personas: the members of a world."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import asyncpg
 import msgspec
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
+from app import strict_json
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Conflict, FieldError, Invalid, NotFound
@@ -20,6 +21,22 @@ def _a_day(hours: list[float]) -> list[float]:
     return hours
 
 
+ORIGINAL_MOST = 65_536
+
+
+def _json_object(text: str) -> str:
+    try:
+        value = strict_json.loads(text) if text else {}
+    except strict_json.JSONError as error:
+        raise ValueError(f"must be an object in JSON: {error}") from None
+    if not isinstance(value, dict) or not text.isascii():
+        raise ValueError("must be an object in JSON, in ASCII")
+    return text
+
+
+Original = Annotated[
+    str, StringConstraints(strict=True, max_length=ORIGINAL_MOST, pattern=r"^[ -~]*$"), AfterValidator(_json_object)
+]
 Lines = Annotated[list[Line], Field(max_length=32)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Hours = Annotated[list[Share], AfterValidator(_a_day)]
@@ -31,7 +48,8 @@ class PersonaSpec(BaseModel):
 
     `description` is the text the model plays (also accepted as `persona`); `activity` the chance, 0 to 1, that it
     wakes in a cycle, and `hours` by what that is multiplied in each hour of the world's day (24 numbers from 0 to 1,
-    UTC; empty: always 1). `ranker` ranks its feed, whatever its run says.
+    UTC; empty: always 1). `ranker` ranks its feed, whatever its run says. `original` is the record of another system
+    that it came from, as JSON under that system's name, to be written again as it was.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -54,6 +72,7 @@ class PersonaSpec(BaseModel):
     hours: Hours = []
     ranker: RankerName | None = None
     status: Literal["active", "paused"] = "active"
+    original: Original = ""
 
 
 PEOPLE = load("people")
@@ -70,6 +89,7 @@ PROFILE = (
     "fragments",
     "hours",
     "ranker",
+    "original",
 )
 
 
@@ -91,7 +111,7 @@ def columns(spec: PersonaSpec) -> tuple[object, ...]:
     )
 
 
-def spec_of(row: asyncpg.Record) -> PersonaSpec:
+def spec_of(row: Mapping[str, Any]) -> PersonaSpec:
     """The description a stored persona came from."""
     return PersonaSpec(
         username=row["username"],

@@ -194,7 +194,7 @@ def test_a_pipe_is_written_to_and_not_replaced(seeded: str, tmp_path: Path) -> N
         (["run"], {"DATABASE_URL": "mysql://x/y"}, 78, "DATABASE_URL"),
         (["run"], {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, 69, "database"),
         (["personas", "show", "nobody"], {}, 2, "nobody"),
-        (["personas", "export", "--format", "engine"], {}, 2, "--format"),
+        (["personas", "export", "--format", "toml"], {}, 2, "--format"),
         (["personas", "export", "--format", "tinytroupe"], {}, 2, "name a folder or a zip file"),
         (["personas", "export", "nobody"], {}, 2, "nobody"),
         (["personas", "import", "/no/such/file.json"], {}, 2, "no file"),

@@ -5,8 +5,10 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
+from app.agent.population.engine import faults, kept_record, written
 from app.agent.population.files import imported
 from app.agent.population.oasis import FORM, MAPPED, SAID, is_left_out
 from app.agent.population.results import PersonaFormat, Record
@@ -48,6 +50,49 @@ def write_oasis_json(personas: Sequence[PersonaSpec]) -> tuple[bytes, list[str]]
     profiles = [_profile(one) for one in personas]
     notes = [*_lost(personas, _numbered(profiles), PersonaFormat.OASIS_JSON), *_unsaid(profiles, SAID)]
     return _dumps(profiles, indent=2).encode() + b"\n", notes
+
+
+def write_engine(personas: Sequence[PersonaSpec]) -> tuple[bytes, list[str]]:
+    """Return the simulation engine's list, and notes on what it needs and nothing tells.
+
+    A persona that came from such a list is written as it was there, but for what has changed since.
+    """
+    names = _names(personas)
+    before = _imported(personas)
+    records = [written(one, names[one.username], before.get(one.username)) for one in personas]
+    _differ(records, personas)
+    notes = [
+        f"{place}: is missing, and the engine wants it ({_counted(times)})" for place, times in _wanted(records).items()
+    ]
+    return _dumps(records, indent=2).encode() + b"\n", notes
+
+
+def _imported(personas: Sequence[PersonaSpec]) -> dict[str, PersonaSpec]:
+    """What importing the record that a persona came from gives, by its username."""
+    found: dict[str, PersonaSpec] = {}
+    for one in personas:
+        if (kept := kept_record(one)) is not None:
+            read = imported([Record(1, kept)], PersonaFormat.ENGINE, "the file").personas
+            found.update(dict.fromkeys([one.username], *read) if read else {})
+    return found
+
+
+def _differ(records: Sequence[dict[str, Any]], personas: Sequence[PersonaSpec]) -> None:
+    """Give whoever has the id or name of somebody before it one of its own, after its username."""
+    for field in ("id", "name"):
+        known = {record[field].casefold() for record in records}
+        seen: set[str] = set()
+        for record, one in zip(records, personas, strict=True):
+            if record[field].casefold() in seen:
+                plain = one.username.replace(".", "_")
+                tried = (plain if n == 1 else f"{plain}_{n}" for n in count(1))
+                record[field] = next(name for name in tried if name.casefold() not in known)
+                known.add(record[field].casefold())
+            seen.add(record[field].casefold())
+
+
+def _wanted(records: Sequence[dict[str, Any]]) -> Counter[str]:
+    return Counter(place for record in records for place, message in faults(record) if message == "is missing or empty")
 
 
 def _names(personas: Sequence[PersonaSpec]) -> dict[str, str]:

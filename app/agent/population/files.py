@@ -7,7 +7,7 @@ from typing import Any
 from app.agent.population import tables
 from app.agent.population.checking import Checker, shown, unknown
 from app.agent.population.engine import from_engine
-from app.agent.population.foreign import Draft, Mapper, assemble
+from app.agent.population.foreign import Draft, Mapper, assemble, tidy
 from app.agent.population.oasis import from_oasis_csv, from_oasis_json
 from app.agent.population.results import PersonaFormat, ReadResult, Record, UnusableError
 from app.agent.population.tinytroupe import MARKS, from_tinytroupe
@@ -16,6 +16,8 @@ from app.strict_json import JSONError, decode, loads
 
 BYTES_MAX = 64 * 1024 * 1024
 RECORDS_MAX = 1_000_000
+HOLDERS = ("personas", "agents")
+"""Under which key an object may hold a file's personas."""
 
 _MAPPERS = {
     PersonaFormat.TINYTROUPE: from_tinytroupe,
@@ -123,11 +125,12 @@ def _json_records(text: str, name: str) -> list[Record]:
 
 
 def _members(value: dict[str, Any], name: str) -> object:
-    if "personas" not in value:
+    held = next((key for key in HOLDERS if key in value), None)
+    if held is None:
         return [value]
-    if others := [key for key in value if key != "personas"]:
-        raise Invalid(f"{name}: {unknown(others[0], 'field', ['personas'])}")
-    return value["personas"]
+    if others := [key for key in value if key != held]:
+        raise Invalid(f"{name}: {unknown(others[0], 'field', [held])}")
+    return value[held]
 
 
 def _dialect(records: list[Record]) -> PersonaFormat | None:
@@ -159,7 +162,8 @@ def _import(checker: Checker, records: Iterable[Record], mapper: Mapper) -> None
             _claim(owners, record, draft)
             drafted.append((record, draft))
         except UnusableError as error:
-            checker.refuse(record, error.field, error.message)
+            for one in (error, *error.more):
+                checker.refuse(record, one.field, one.message)
     made, checker.result.notes = assemble([draft for _, draft in drafted])
     for (record, _), fields in zip(drafted, made, strict=True):
         checker.check(record, fields)
@@ -174,10 +178,14 @@ def imported(records: Iterable[Record], format: PersonaFormat, name: str) -> Rea
 
 
 def _claim(owners: dict[tuple[str, str], int], record: Record, draft: Draft) -> None:
+    found = []
     for field, value in draft.unique.items():
-        owner = owners.setdefault((field, value.casefold()), record.number)
+        owner = owners.setdefault((field, tidy(value).casefold()), record.number)
         if owner != record.number:
-            raise UnusableError(f"{shown(value)} is already the {field} of record {owner}", field)
+            found.append(UnusableError(f"{shown(value)} is already the {field} of record {owner}", field))
+    if found:
+        found[0].more = found[1:]
+        raise found[0]
 
 
 def _usable(record: Record) -> object:

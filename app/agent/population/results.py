@@ -52,9 +52,10 @@ class Record:
 
 
 class UnusableError(ValueError):
-    """A record, or one field of it, can't be a persona."""
+    """A record, or one field of it, can't be a persona; `more` is what else is wrong with it."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.more: list[UnusableError] = []

@@ -165,7 +165,7 @@ async def save(request: Request, house: TheHouse, viewer: TheViewer, form: Admin
     number = await versions.number(house.database, persona_id)
     fields, mark = fields_in(form), form["mark"][:64]
     try:
-        spec = spec_in(form)
+        spec = spec_in(form).model_copy(update={"original": personas.spec_of(row).original})
         changed = await _replace(house, viewer, persona_id, spec, mark)
     except WrongFields as error:
         return _show(request, house, viewer, fields, row=row, number=number, mark=mark, wrong=error.wrong, status=422)

@@ -1,0 +1,1 @@
+"""The TinyTroupe Simulation Engine's persona files, configuration, modes and result format."""
