@@ -62,7 +62,7 @@ def simulate(request: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     async def work(mind: Mind, chosen: Settings) -> dict[str, Any]:
         return await calls.simulate(mind, chosen, request)
 
-    return _through(_at_home(work, settings))
+    return through(_at_home(work, settings))
 
 
 def dialogue(request: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def dialogue(request: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     async def work(mind: Mind, chosen: Settings) -> dict[str, Any]:
         return await calls.dialogue(mind, chosen, request)
 
-    return _through(_at_home(work, settings))
+    return through(_at_home(work, settings))
 
 
 def generate_population(
@@ -82,7 +82,7 @@ def generate_population(
     Raises:
         Invalid: the demographics have faults, or `size` or `method` is none.
     """
-    return _through(calls.generate_population(demographics, size=size, seed=seed, method=method))
+    return through(calls.generate_population(demographics, size=size, seed=seed, method=method))
 
 
 async def _at_home(work: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ async def _at_home(work: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         return found
 
 
-def _through(work: Coroutine[Any, Any, T]) -> T:
+def through(work: Coroutine[Any, Any, T]) -> T:
     """Run it to its end, also where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
