@@ -147,7 +147,7 @@ def compare(
         paired,
         level,
         control,
-        tuple(_arm(arm, [value for _, value in runs], level, seed) for arm, runs in table.items()),
+        tuple(arm_of(arm, [value for _, value in runs], level, seed) for arm, runs in table.items()),
         contrasts,
         _overall(table, paired, seed) if len(table) > 2 else None,
     )
@@ -244,7 +244,8 @@ def samples(table: Table, arms: Sequence[str], paired: bool) -> list[list[float]
     return [[one[run] for run in common] for one in there]
 
 
-def _arm(name: str, values: Sequence[float | None], level: float, seed: int) -> Arm:
+def arm_of(name: str, values: Sequence[float | None], level: float, seed: int) -> Arm:
+    """An arm by itself, from a value for each planned run of it."""
     given = [float(value) for value in values if value is not None]
     return Arm(
         name,
