@@ -72,13 +72,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Mind:
-    """What every turn of a process shares."""
+    """What every turn of a process shares. `gateway` is what answers behind `model`, for other worlds to share."""
 
     database: Database
     committer: Committer
     model: Model
     limits: Limits
     pulse: Pulse = field(default_factory=Pulse)
+    gateway: Model | None = None
 
 
 class Commits(Protocol):

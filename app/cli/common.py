@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 
 from app.db import migrate
 from app.db.engine import Database, explain
@@ -111,7 +112,7 @@ def table(title: str, *columns: str, rows: list[tuple[object, ...]], empty: str,
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(value).replace("[", r"\[") if isinstance(value, str) else str(value)
+    return escape(value) if isinstance(value, str) else str(value)
 
 
 def confirm(question: str, *, yes: bool) -> None:

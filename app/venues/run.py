@@ -21,6 +21,7 @@ from app.ledger.commit import Committer
 from app.ledger.pulse import Pulse
 from app.llm.budget import Budgeted, pricing_of
 from app.llm.gateway import Gateway
+from app.llm.model import Model
 from app.llm.reuse import Reusing
 from app.settings import Settings
 from app.streams import stream
@@ -40,13 +41,19 @@ AGAIN = ["auth", "quota", "config", "unavailable", "timeout", "rate_limit", "par
 
 @asynccontextmanager
 async def open_mind(
-    settings: Settings, database: Database, *, works: bool = False, metrics: "Metrics | None" = None
+    settings: Settings,
+    database: Database,
+    *,
+    works: bool = False,
+    metrics: "Metrics | None" = None,
+    gateway: Model | None = None,
 ) -> AsyncIterator[Mind]:
     """All that turns need, over an open database; closed again at the end of the block.
 
     Args:
         works: counts among the workers between which rate limits are divided.
         metrics: what is committed is counted there.
+        gateway: who answers, where several worlds share the limits of one; it is the caller's to close.
     """
     limits = Limits(
         max_actions=settings.max_actions,
@@ -57,16 +64,18 @@ async def open_mind(
     if await queue.is_missing(database):
         await queue.prepare(database.url)
     async with Pulse(database, works=works).living() as pulse, Desk(database) as desk:
-        budgeted = Budgeted(Gateway(settings, pulse), desk, pricing_of(settings), settings.model_fallback)
+        own = gateway or Gateway(settings, pulse)
+        budgeted = Budgeted(own, desk, pricing_of(settings), settings.model_fallback)
         try:
             async with (
                 home_of(settings, database) as home,
                 Bell(database, CHANNEL) as bell,
                 Committer(database, lease_seconds=LEASE_SECONDS, bell=bell, metrics=metrics) as committer,
             ):
-                yield Mind(database, committer, Reusing(budgeted, home, pulse), limits, pulse)
+                yield Mind(database, committer, Reusing(budgeted, home, pulse), limits, pulse, own)
         finally:
-            await budgeted.aclose()
+            if gateway is None:
+                await own.aclose()
 
 
 @asynccontextmanager

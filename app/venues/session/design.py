@@ -93,6 +93,9 @@ class Bot(Part):
     """Who talks: a persona of the world by its handle, or a bare bot with a prompt."""
 
     name: Name
+    role: Line = ""
+    """What results tell of it; no model is told that."""
+
     persona: Line | None = None
     prompt: Text = ""
     model: Line | None = None
@@ -300,7 +303,7 @@ def checked(design: type[Part], value: Any, name: str = "") -> Any:
     try:
         return design.model_validate(value)
     except ValidationError as error:
-        faults = [(_place(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        faults = [(place_of(one["loc"]), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
         front = f"{name}: " if name else ""
         told = "; ".join(f"{place}: {wrong}" if place else wrong for place, wrong in faults[:20])
         errors = [
@@ -310,7 +313,8 @@ def checked(design: type[Part], value: Any, name: str = "") -> Any:
         raise Invalid(f"{front}{told}", errors=errors[:50]) from None
 
 
-def _place(loc: tuple[int | str, ...]) -> str:
+def place_of(loc: tuple[int | str, ...]) -> str:
+    """A place within a design, in words: `questions item 2.key`."""
     words: list[str] = []
     for part in loc:
         if isinstance(part, int):

@@ -32,15 +32,23 @@ def read_value(path: Path) -> Any:
         NotFound: there is no such file.
         Invalid: it can't be read, is too large, or not well-formed.
     """
-    data = read_bytes(path)
-    match path.suffix.lower():
+    return value_of(read_bytes(path), path.name)
+
+
+def value_of(data: bytes, name: str) -> Any:
+    """The value in what a file of that name holds.
+
+    Raises:
+        Invalid: it is not well-formed.
+    """
+    match Path(name).suffix.lower():
         case ".yaml" | ".yml":
-            return yaml_value(data, path.name)
+            return yaml_value(data, name)
         case ".toml":
-            return _toml_value(data, path.name)
+            return toml_value(data, name)
         case ".json":
-            return _json_value(data, path.name)
-    raise Invalid(f"{path.name}: must end in .json, .toml, .yaml or .yml")
+            return _json_value(data, name)
+    raise Invalid(f"{name}: must end in .json, .toml, .yaml or .yml")
 
 
 def read_bytes(path: Path, most: int = FILE_MOST) -> bytes:
@@ -68,7 +76,7 @@ def _json_value(data: bytes, name: str) -> Any:
         raise Invalid(f"{name}: is not JSON: {error}") from None
 
 
-def _toml_value(data: bytes, name: str) -> Any:
+def toml_value(data: bytes, name: str) -> Any:
     try:
         return tomllib.loads(strict_json.decode(data, allow_bom=True))
     except strict_json.JSONError as error:

@@ -1,0 +1,80 @@
+"""What a package of data is made of: a world, or an experiment with the worlds of its runs."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.analysis.dataset.options import Extra, Source
+from app.analysis.report.experiment import experiment_report
+from app.db import worlds as databases
+from app.db.engine import Database
+from app.errors import Conflict
+from app.experiments import results as comparing
+from app.experiments.standing import standing
+
+
+async def of_world(home: Database, name: str) -> list[Source]:
+    """A world alone.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    return [Source(name, await databases.locate(home.url, name))]
+
+
+async def of_experiment(home: Database, key: str) -> tuple[list[Source], dict[str, Extra]]:
+    """The worlds in which its runs lie, each in a folder of its own, and what they came to.
+
+    Raises:
+        NotFound: there is none of this key.
+        Conflict: it runs, or no world of it is left.
+    """
+    one = await standing(home, key)
+    if one.row["state"] == "running":
+        raise Conflict(f"the experiment {key} runs: package it when it is over, or stop it")
+    names = [one.row["start_world"], *(trial.world for trial in one.trials)]
+    sources = [
+        Source(name, await databases.locate(home.url, name), f"worlds/{name}/") for name in dict.fromkeys(names) if name
+    ]
+    if not sources:
+        raise Conflict(f"the experiment {key} has no worlds: it never ran, or they were deleted")
+    found = await comparing.results(home, key)
+    extras: dict[str, Extra] = {
+        "experiment/design.json": _json(one.design),
+        "experiment/results.json": _json(found),
+        "experiment/assignment.csv": assignment_csv(found).encode(),
+        "experiment/outcomes.csv": outcomes_csv(found).encode(),
+        "experiment/report.html": experiment_report(found).encode(),
+    }
+    if found.get("freeze"):
+        extras["experiment/freeze.json"] = _json(found["freeze"])
+    return sources, extras
+
+
+def assignment_csv(found: Mapping[str, Any]) -> str:
+    """Which run had which treatment and seed: a row a run."""
+    names = ("number", "variant", "replicate", "seed", "world", "session")
+    return _csv(names, [[run[name] for name in names] for run in found["trials"]])
+
+
+def outcomes_csv(found: Mapping[str, Any]) -> str:
+    """What each run came to: a row a run, a column an outcome; what is missing is empty."""
+    names = ("number", "variant", "replicate", "seed", "state", "excluded", "calls", "tokens", "usd", "seconds")
+    outcomes = [one["name"] for one in found["outcomes"]]
+    rows = [
+        [*(run[name] for name in names), *(run["outcomes"].get(one) for one in outcomes)] for run in found["trials"]
+    ]
+    return _csv((*names, *outcomes), rows)
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *rows])
+    return text.getvalue()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1, default=str).encode()
