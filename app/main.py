@@ -15,6 +15,7 @@ from app.db import migrate
 from app.db.engine import Database
 from app.db.queries import load
 from app.errors import Misconfigured
+from app.experiments.runner import ExperimentStage
 from app.metrics import Metrics
 from app.scheduler import Scheduler
 from app.settings import Settings, load_settings
@@ -26,6 +27,7 @@ from app.venues.session.stage import SessionStage
 from app.web.app import build
 from app.web.deps import House
 from app.web.events import Relay
+from app.web.packing import PLACE, Packing
 from app.web.socket import Visits
 from app.web.workshop import Workshop
 from app.world import ranking
@@ -70,17 +72,18 @@ async def _ticking(scheduler: Scheduler, *, enabled: bool) -> AsyncIterator[None
 
 @asynccontextmanager
 async def _working(mind: Mind, settings: Settings, told: rooms.Relay, *, enabled: bool) -> AsyncIterator[None]:
-    """Turns are played, rooms and sessions driven; all end together, so that none waits for another's calls."""
+    """Turns are played, rooms, sessions and experiments driven; all end together, so that none waits for another's."""
     if not enabled:
         yield
         return
     crew = await Crew(mind, settings).__aenter__()
     stage = await Stage(mind, settings, told).__aenter__()
     sessions = await SessionStage(mind, settings).__aenter__()
+    experiments = await ExperimentStage(mind, settings).__aenter__()
     try:
         yield
     finally:
-        await asyncio.gather(stage.stop(), sessions.stop(), crew.stop())
+        await asyncio.gather(stage.stop(), sessions.stop(), experiments.stop(), crew.stop())
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -114,11 +117,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                         ticking,
                         relaying as relay,
                         Workshop() as workshop,
+                        Packing(database, chosen.simfeed_home / PLACE) as packing,
                         metrics.watching_loop(),
                     ):
                         app.state.house = House(chosen, database, mind, scheduler, watch)
                         app.state.relay = relay
                         app.state.workshop = workshop
+                        app.state.packing = packing
                         app.state.rooms = told
                         app.state.visits = Visits()
                         metrics.watch_clients(lambda: len(relay.clients))

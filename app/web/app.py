@@ -12,8 +12,10 @@ from app.settings import Settings
 from app.web import errors, socket
 from app.web.api import (
     auths,
+    datasets,
     dialogues,
     events,
+    experiments,
     feed,
     health,
     interventions,
@@ -33,6 +35,7 @@ from app.web.api import (
     study_data,
     study_monitor,
     withdrawal,
+    world_metrics,
     worlds,
 )
 from app.web.api.schemas import Problem, Root, problems
@@ -62,6 +65,7 @@ TAGS: list[dict[str, Any]] = [
         "name": "simulations",
         "description": "Dialogues, focus groups, surveys, interviews, and what is written with models.",
     },
+    {"name": "experiments", "description": "Arms of runs that begin in the same world, compared; packages of data."},
     {"name": "sessions", "description": "What participants' clients use; the socket is at /ws/{session_id}."},
     {"name": "health", "description": "Whether the server lives and can serve."},
 ]
@@ -99,9 +103,12 @@ def build(settings: Settings, lifespan: Lifespan) -> FastAPI:
         sessions,
         withdrawal,
         worlds,
+        world_metrics,
         simulations,
         dialogues,
         populations,
+        experiments,
+        datasets,
         socket,
         health,
         metrics,

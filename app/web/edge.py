@@ -18,8 +18,12 @@ from app.web.errors import problem, unexpected
 
 BODY_MAX = 256 * 1024
 LARGE_MAX = 4_000_000
-LARGE_PATHS = frozenset({"/simulations", "/dialogues", "/populations", "/personas/ground", "/rewrites"})
-"""Where a body may have `LARGE_MAX` bytes: lists of personas, sources, texts."""
+LARGE_PATHS = frozenset(
+    {"/simulations", "/dialogues", "/populations", "/personas/ground", "/rewrites"}
+    | {"/experiments", "/experiments/estimate"}
+)
+LARGE_ENDS = re.compile(r"/experiments/[a-z0-9]{12}/references")
+"""Where a body may have `LARGE_MAX` bytes: lists of personas, sources, texts, what people did."""
 
 BODY_SECONDS = 15.0
 QUERY_MAX = 8 * 1024
@@ -226,7 +230,8 @@ def _check_head(scope: Scope) -> None:
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """The whole body, within its limits, and of a form that its route takes."""
     _check_head(scope)
-    most = max(BODY_MAX, LARGE_MAX) if scope["path"] in LARGE_PATHS else BODY_MAX
+    large = scope["path"] in LARGE_PATHS or LARGE_ENDS.fullmatch(scope["path"])
+    most = max(BODY_MAX, LARGE_MAX) if large else BODY_MAX
     length = _header(scope, b"content-length")
     if length.isdecimal() and int(length[:15]) > most:
         raise _Refused(413, "Too large", f"a body may have at most {most:,} bytes")

@@ -29,6 +29,12 @@ MORE = {
     "/": ("/?following={username}", "/?q=nobody-ever-said-this"),
     "/admin/audit": ("/admin/audit?q=nobody-ever-did-this",),
     "/admin/personas/{persona_id}/shown": ("/admin/personas/{persona_id}/shown?post={post_id}",),
+    "/admin/experiments/new": ("/admin/experiments/new?mode=text", "/admin/experiments/new?example=cups"),
+    "/admin/experiments/{experiment_key}": ("/admin/experiments/{planned_key}",),
+    "/admin/experiments/{experiment_key}/compare": (
+        "/admin/experiments/{planned_key}/compare",
+        "/admin/experiments/{experiment_key}/compare?power_outcome=attention_gini&effect=0.1",
+    ),
     "/admin/sessions": ("/admin/sessions?kind=dialogue",),
     "/admin/sessions/new/{session_kind}": (
         "/admin/sessions/new/dialogue?template=rare-earths",

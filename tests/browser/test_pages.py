@@ -35,6 +35,9 @@ TOLD = {
         "/admin/traces/{a}/diff/{b}",
         "/admin/sessions",
         "/admin/sessions/{session_key}",
+        "/admin/experiments",
+        "/admin/experiments/{experiment_key}",
+        "/admin/experiments/{experiment_key}/compare",
     ),
 }
 """Pages that show what others have written."""

@@ -12,6 +12,8 @@ import msgspec
 
 from app.auth import audit
 from app.db.engine import Database
+from app.experiments import freezing, planning, references
+from app.experiments.design import checked as checked_experiment
 from app.settings import load_settings
 from app.venues.chatroom import studies
 from app.venues.chatroom.design import StudyDesign
@@ -41,6 +43,14 @@ ROOM = {
     ("calls", "detail"): 200,
     ("calls", "model_returned"): 110,
     ("events", "detail"): 200,
+    ("datasets", "reason"): 200,
+    ("experiment_changes", "note"): 200,
+    ("experiment_references", "name"): 110,
+    ("experiment_references", "note"): 200,
+    ("experiment_trials", "excluded"): 200,
+    ("experiment_trials", "reason"): 200,
+    ("experiments", "name"): 150,
+    ("experiments", "reason"): 200,
     ("providers", "detail"): 300,
     ("quarantines", "reason"): 200,
     ("reports", "reason"): 200,
@@ -112,7 +122,7 @@ async def live(url: str, *, cycles: int = 2, odd: bool = True, at_once: int = 2)
     studied: dict[str, list[Any]] = {}
     if odd:
         await _more(database)
-        studied = await _study(database) | await _sessions(database)
+        studied = await _study(database) | await _sessions(database) | await _experiments(database)
     values = await _values(database) | studied
     await database.close()
     return World(url, values)
@@ -209,6 +219,63 @@ async def _sessions(database: Database) -> dict[str, list[Any]]:
     waits = await begin(database, settings, "dialogue", checked(Dialogue, talk), waits=True)
     await mark(database, await sessions.found(database, waits), "before it began")
     return {"session_key": [done], "waiting_key": [waits], "session_kind": ["focus_group"], "form": ["csv"]}
+
+
+async def _experiments(database: Database) -> dict[str, list[Any]]:
+    """An experiment with runs of every kind, one that is only planned, and packages; no world of theirs is made."""
+    settings = load_settings()
+    data = {
+        "name": "latest against interest",
+        "setting": {"cycles": 3},
+        "variants": {"latest": {"ranker": "latest"}, "interest": {"ranker": "interest", "prompt": "Be kind."}},
+        "runs": 4,
+        "seed": 7,
+        "hypotheses": ["Interest concentrates attention."],
+        "outcomes": {"primary": ["attention_gini"], "exploratory": ["density"], "margins": {"attention_gini": 0.2}},
+    }
+    keys = []
+    for name in ("latest against interest", ""):
+        design = checked_experiment({**data, "name": name})
+        told = await planning.estimate(database, settings, design)
+        async with database.connection() as connection:
+            keys.append(await planning.plan(connection, design, told))
+    await freezing.freeze(database, settings, keys[0])
+    for number in range(1, 9):
+        values = {"attention_gini": 0.3 + number / 40, "density": 0.1 + (number % 3) / 50}
+        series = [{"run": n, "attention_gini": values["attention_gini"] * n / 3, "posts": n} for n in (1, 2, 3)]
+        await database.fetch(
+            """
+            UPDATE experiment_trials SET state = 'completed', outcomes = $2, series = $3, cycles_done = 3, calls = 40,
+                   prompt_tokens = 9000, completion_tokens = 900, usd = 0.01, started_at = now(), ended_at = now(),
+                   world_sha256 = sha256('world')
+            WHERE number = $1 AND experiment_id = (SELECT id FROM experiments WHERE key = $4)
+            """,
+            number,
+            json.dumps(values),
+            json.dumps(series),
+            keys[0],
+        )
+    for statement in (
+        "UPDATE experiments SET state = 'partial', reason = 'of 8 runs 1 failed', ended_at = now(), started_at = now() "
+        "WHERE key = $1",
+        "UPDATE experiment_trials SET state = 'failed', reason = 'the provider is late', excluded = 'the run failed' "
+        "WHERE number = 6 AND experiment_id = (SELECT id FROM experiments WHERE key = $1)",
+        "UPDATE experiment_trials SET excluded = 'by hand: a power cut' WHERE number = 7 "
+        "AND experiment_id = (SELECT id FROM experiments WHERE key = $1)",
+    ):
+        await database.fetch(statement, keys[0])
+    await references.attach(database, keys[0], "attention_gini", "a town", [0.4, 0.5, 0.45], note="made up for a test")
+    await freezing.amend(
+        database, settings, keys[0], {"outcomes": {"margins": {"density": 0.1}}}, "asked by a reviewer"
+    )
+    await database.fetch(
+        """
+        INSERT INTO datasets (key, kind, about, options, state, reason, size, rows, sha256, ended_at) VALUES
+            ('k3v9mq2xw7ab', 'world', 'home', '{}', 'completed', NULL, 1200000, 5400, sha256('a'), now()),
+            ('k3v9mq2xw7ac', 'experiment', 'home', '{}', 'failed', 'the server ended', NULL, NULL, NULL, now())
+        """
+    )
+    return {"experiment_key": keys[:1], "planned_key": keys[1:], "dataset_key": ["k3v9mq2xw7ab"]}
 
 
 async def _values(database: Database) -> dict[str, list[Any]]:

@@ -133,6 +133,29 @@ POPULATION = {
     "written": True,
     "terms": TERMS,
 }
+EXPERIMENT = {
+    "name": "n",
+    "venue": "feed",
+    "world": "nowhere",
+    "setting": {"cycles": 1, "prompt": "p", "cast": {"add": [{"username": "eve", "description": "d"}]}},
+    "variants": {"a": {"ranker": "latest"}, "b": {"interventions": [PLANS[-1]]}},
+    "runs": 2,
+    "hypotheses": ["h"],
+    "analysis": "a",
+    "outcomes": {"primary": ["density"], "control": "a"},
+    "exclude": [{"outcome": "density", "above": 1.0}],
+}
+DATASET = {
+    "kind": "world",
+    "about": "nowhere",
+    "tables": ["posts"],
+    "formats": ["csv"],
+    "pseudonyms": "names",
+    "title": "t",
+    "description": "d",
+    "licence": "l",
+}
+PEOPLE = {"outcome": "density", "name": "n", "values": {"a=b": [1.0, {"value": 2.0, "persona": "p"}]}, "note": "n"}
 TOKENS = {"count": 1, "arm": "a", "labels": ["l"]}
 BODIES: dict[str, dict[str, Any]] = {
     "register": {
@@ -181,6 +204,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "recover_dialogue": {"checkpoint": "n"},
     "extract_simulation": {"extraction_config": EXTRACTION, "terms": TERMS},
     "extract_dialogue": {"extraction_config": EXTRACTION, "terms": TERMS},
+    "plan_experiment": EXPERIMENT,
+    "estimate_experiment": EXPERIMENT,
+    "amend_experiment": {"design": {"name": "n", "hypotheses": ["h"]}, "note": "n"},
+    "resume_experiment": {"budget_tokens": 1, "budget_usd": 1.0, "failed": True},
+    "exclude_trial": {"reason": "r"},
+    "attach_reference": PEOPLE,
+    "build_dataset": DATASET,
+    "publish_dataset": {"doi": "10.5281/zenodo.1"},
     "generate_population": POPULATION,
     "ground_persona": {"passages": ["p"], "name": "n", "terms": TERMS},
     "rewrite_text": {"text": "t", "wish": "w", "name": "n", "terms": TERMS},

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Body, Response
 
 from app.analysis.tables import Column, Kind, Table, to_csv
 from app.venues.session.design import Dialogue
+from app.venues.session.exactly import EXACTLY
 from app.venues.session.results import COLUMNS, analytics
 from app.web.api.schemas import problems
-from app.web.api.session_schemas import DIALOGUE, EXACTLY, SessionOut
+from app.web.api.session_schemas import DIALOGUE, SessionOut
 from app.web.api.session_verbs import DONE, ThePatience, TheSession, add_verbs, begun
 from app.web.deps import TheAdmin, TheHouse
 

@@ -12,12 +12,12 @@ from app.auth.admins import record
 from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.venues.session import calls, results
 from app.venues.session.design import Kind, Terms, Writing
+from app.venues.session.exactly import EXACTLY
 from app.venues.session.opening import begin, whole_demographics
 from app.venues.session.scripts import design_of
 from app.venues.session.written import grounded
 from app.web.api.schemas import problems
 from app.web.api.session_schemas import (
-    EXACTLY,
     DocumentWish,
     GroundWish,
     PopulationOut,

@@ -23,10 +23,10 @@ from app.db.engine import Database
 from app.errors import AppError, Conflict, NotFound
 from app.venues.session import results
 from app.venues.session.design import Kind, Part
+from app.venues.session.exactly import EXACTLY
 from app.venues.session.opening import begin
 from app.web.api.schemas import problems
 from app.web.api.session_schemas import (
-    EXACTLY,
     CheckpointOut,
     CheckpointsOut,
     CheckpointWish,

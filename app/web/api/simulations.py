@@ -6,9 +6,10 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.venues.session.design import Kind, Simulation
+from app.venues.session.exactly import EXACTLY
 from app.venues.session.results import status_of
 from app.web.api.schemas import problems
-from app.web.api.session_schemas import EXACTLY, EXAMPLE, SessionLineOut, SessionOut, SessionsPage
+from app.web.api.session_schemas import EXAMPLE, SessionLineOut, SessionOut, SessionsPage
 from app.web.api.session_verbs import DONE, ThePatience, add_files, add_verbs, begun
 from app.web.deps import TheAdmin, TheHouse
 from app.web.inputs import Cursor, Limit, next_cursor, read_cursor

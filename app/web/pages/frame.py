@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.actions.showing import ago
+from app.analysis import plots
 from app.errors import NotFound
 from app.web.cached import CACHE
 from app.web.pages import parts
@@ -22,6 +23,7 @@ from app.web.pages.session import Viewer, cookie_name, csrf_token
 
 router = APIRouter(include_in_schema=False)
 STATIC = Path(__file__).parent / "static"
+PLOTS = Path(plots.__file__).parent / "plots.css"
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FOREVER = "public, max-age=31536000, immutable"
 CSP = "; ".join(
@@ -56,7 +58,7 @@ def _read(path: Path) -> Asset:
     return Asset(body, KINDS[path.suffix], hashlib.blake2b(body, digest_size=6).hexdigest())
 
 
-ASSETS = {path.name: _read(path) for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
+ASSETS = {path.name: _read(path) for path in (*sorted(STATIC.iterdir()), PLOTS) if path.suffix in KINDS}
 _ALL = hashlib.blake2b("".join(a.version for a in ASSETS.values()).encode(), digest_size=6).hexdigest()
 
 
