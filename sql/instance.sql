@@ -20,3 +20,7 @@ SELECT id FROM runs WHERE slot = $1
 
 -- name: ready  Whether the database answers, writes, and is where the schema should be.
 SELECT version_num, pg_is_in_recovery() AS read_only, now() AS now FROM alembic_version
+
+-- name: slots  How many connections the server has for users like us, and how many of them are taken.
+SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())::int AS taken

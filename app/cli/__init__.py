@@ -25,6 +25,7 @@ COMMANDS = {
     "worker": ("worker:worker", "Play turns until Ctrl-C or SIGTERM"),
     "halt": ("halt:halt", "The kill switch: stops all new model calls at once"),
     "doctor": ("doctor:doctor", "say what is wrong and how to mend it"),
+    "costs": ("costs:costs", "what the calls of a world have cost, by day, model, venue"),
     "personas": ("personas:app", "Who lives here"),
     "population": ("population:app", "People drawn from demographics, and whether they are as expected"),
     "posts": ("posts:app", "What spreads, leaks or was reported, and the kill switch of a post"),
@@ -38,6 +39,12 @@ COMMANDS = {
     "interview": ("group:interview", "People are interviewed, one by one"),
     "session": ("session:app", "Dialogues, focus groups, surveys, interviews: what came of them"),
     "write": ("write:app", "Documents from transcripts, texts anew, personas out of sources"),
+    "experiment": ("experiment:app", "Arms compared: runs of the same start that differ by their treatment"),
+    "simulate": ("simulate:simulate", "One conversation, an experiment, or a look over a file of personas"),
+    "metrics": ("metrics:metrics", "What a world comes to, in numbers"),
+    "report": ("report:report", "A world and its runs as one page that needs nothing else"),
+    "dataset": ("dataset:app", "A world as files that others can open, and a world from such files"),
+    "backup": ("backup:app", "Copies of personas and worlds, and whether they can be restored"),
     "study": ("study:app", "Studies with people in chatrooms"),
     "world": ("world:app", "Copies of the world to try things in, and what tells worlds apart"),
     "admin": ("admin:app", "Who may manage this instance"),
@@ -50,6 +57,7 @@ COMMANDS = {
 OF_ANY_WORLD = frozenset(
     {"up", "run", "runs", "trace", "estimate", "worker", "halt", "doctor", "personas", "posts", "news"}
     | {"db", "why", "intervene", "population", "dialogue", "group", "survey", "interview", "session", "write"}
+    | {"costs", "metrics", "report", "simulate"}
 )
 """Commands that work in another world than the home world with `--world NAME`, as with SIMFEED_WORLD."""
 

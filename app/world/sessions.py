@@ -85,7 +85,7 @@ def new_key() -> str:
     return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(12))
 
 
-def encoded(value: Mapping[str, Any] | None) -> str | None:
+def encoded(value: Any) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 

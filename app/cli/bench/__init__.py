@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.bench import finds, listeners, lives, ranks, reads, steps, talks
+from app.cli.bench import arms, chances, exports, finds, gauges, listeners, lives, ranks, reads, steps, talks
 from app.cli.bench import rooms as chatrooms
 from app.cli.bench.plan import Over
 from app.cli.bench.show import show
@@ -23,10 +23,14 @@ Examples:
   simfeed bench rank    what a ranked feed costs, for many personas in one go
   simfeed bench search  how long it takes to find posts and people
   simfeed bench worlds  how long a fork, a replay and a day in the world take
+  simfeed bench experiment  two variants of ten runs each
   simfeed bench sessions  what focus groups, surveys and extractions take
+  simfeed bench export  how long a dataset of a large world takes, in how much memory
+  simfeed bench metrics  how long all metrics of a large world take
+  simfeed bench statistics  how often intervals hold the truth, whom the stamp lets pass
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
-DATABASE_URL's when that is set.""",
+DATABASE_URL's when that is set. Statistics need none.""",
 )
 
 
@@ -235,6 +239,30 @@ def worlds(
 
 
 @app.command()
+def experiment(
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each of the two variants.")] = 10,
+    personas: Annotated[int, typer.Option(min=1, max=10_000, help="Who lives in each world.")] = 20,
+    cycles: Annotated[int, typer.Option(min=1, max=10_000, help="Cycles of each run, the offline model.")] = 10,
+    parallel: Annotated[int, typer.Option(min=1, max=64, help="Runs at once.")] = 2,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench experiment
+      simfeed bench experiment --runs 2 --cycles 4 --json
+
+    Two variants of the feed compared: forks, cycles, metrics and hashes, in databases of their own.
+    """
+    found = arms.measure(settings_for(None), arms.Wanted(runs, personas, cycles, parallel))
+    if json:
+        show_json(found)
+    else:
+        arms.show(found)
+    if found["state"] != "completed":
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
 def search(
     posts: Annotated[int, typer.Option(min=50, max=50_000_000, help="Posts of the world.")] = 1_000_000,
     requests: Annotated[int, typer.Option(min=10, max=1_000_000, help="Searches of each kind.")] = 300,
@@ -281,3 +309,76 @@ def sessions(
     if not found["sound"]:
         err.print("simfeed: a session was not completed, or recovered to another transcript", markup=False)
         raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def metrics(
+    posts: Annotated[
+        int, typer.Option(min=50, max=50_000_000, help="Posts of the world, and as many comments.")
+    ] = 100_000,
+    edges: Annotated[int, typer.Option(min=50, max=500_000_000, help="Follows and likes, together.")] = 1_000_000,
+    personas: Annotated[int, typer.Option(min=50, max=1_000_000, help="Who lives there; each follows 20.")] = 20_000,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs, each with a turn of everybody.")] = 10,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench metrics
+      simfeed bench metrics --posts 10000 --edges 100000 --personas 2000
+      simfeed bench metrics --json > metrics.json
+
+    Make a world, and reckon all its metrics: seconds, CPU, peak memory, and which metrics take longest.
+    """
+    found = gauges.measure(settings_for(None), gauges.Wanted(posts, edges, personas, runs))
+    if json:
+        show_json(found)
+    else:
+        gauges.show(found)
+
+
+@app.command()
+def export(
+    rows: Annotated[int, typer.Option(min=500, max=100_000_000, help="Rows of the world, about.")] = 1_000_000,
+    formats: Annotated[str, typer.Option(help="As `simfeed dataset build` has them.")] = "parquet,csv,jsonl,graphml",
+    zipped: Annotated[bool, typer.Option("--zip", help="As one file.")] = False,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench export
+      simfeed bench export --rows 100000 --zip
+      simfeed bench export --formats parquet --json > export.json
+
+    Make a world, export it and check what was written, each in a process of its own.
+    """
+    found = exports.measure(settings_for(None), exports.Wanted(rows, formats, zipped))
+    if json:
+        show_json(found)
+    else:
+        exports.show(found)
+    if not found["sound"]:
+        err.print("simfeed: the package is not what its manifest says", markup=False)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def statistics(
+    intervals: Annotated[int, typer.Option(min=10, max=100_000, help="Intervals of each kind and size.")] = 1000,
+    stamps: Annotated[int, typer.Option(min=10, max=10_000, help="Simulations to stamp, of each kind and size.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="What all is drawn from.")] = 1,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed bench statistics
+      simfeed bench statistics --intervals 10000 --seed 2
+      simfeed bench statistics --json > statistics.json
+
+    Draw runs of known truth, and count how often intervals of their mean hold it; stamp simulations that are like
+    people, or just not. The figures of docs/statistics.md.
+    """
+    found = chances.measure(chances.Wanted(intervals, stamps, seed))
+    if json:
+        show_json(found)
+    else:
+        chances.show(found)
