@@ -64,7 +64,7 @@ def count(url: str, table: str) -> int:
 
 
 def test_the_three_lines_of_the_document(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert EXAMPLES[0].count("\n") == 3
+    assert len([line for line in EXAMPLES[0].splitlines() if line]) == 3
     monkeypatch.setenv("DATABASE_URL", url)
     names: dict[str, Any] = {}
     exec(EXAMPLES[0], names)
