@@ -84,23 +84,6 @@ async def world_page(
     return await asyncio.to_thread(made)
 
 
-async def world_report(
-    database: Database,
-    *,
-    title: str,
-    world: str = "",
-    since: int | None = None,
-    runs: Sequence[int] | None = None,
-) -> str:
-    """`world_page` as HTML, one file that needs nothing else.
-
-    Raises:
-        NotFound, Unavailable: as `world_page`.
-    """
-    page = await world_page(database, title=title, world=world, since=since, runs=runs)
-    return await asyncio.to_thread(page.html)
-
-
 def _settings(row: asyncpg.Record) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(row["settings"])
     return found
