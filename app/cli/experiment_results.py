@@ -13,6 +13,7 @@ from app.cli.common import Home, Json, err, go, show_json, table
 from app.cli.dataset import telling
 from app.cli.experiment_home import Key, opened_there
 from app.cli.report import Forms, Out, Plots, put
+from app.cli.session_data import write
 from app.cli.session_show import wide
 from app.errors import Invalid
 from app.experiments import freezing, packages, references, results
@@ -46,7 +47,7 @@ def compare(
     if json:
         show_json(found)
     elif csv:
-        typer.echo(packages.outcomes_csv(found), nl=False)
+        write(packages.outcomes_csv(found), None)
     else:
         _show(found)
 

@@ -13,7 +13,8 @@ from app.experiments.design import Experiment, FeedSetting
 from app.experiments.planning import Estimate
 from app.experiments.runner import design_of
 from app.experiments.standing import standing as stands
-from app.world.experiments import EXPERIMENTS, Trial, found
+from app.experiments.standing import told
+from app.world.experiments import EXPERIMENTS, found
 
 LOOK_SECONDS = 0.5
 OVER = ("stopped", "paused", "budget_exhausted", "partial", "failed", "completed")
@@ -58,11 +59,11 @@ async def following(database: Database, key: str, driving: "asyncio.Task[str] | 
         task = bar.add_task(design.name[:30] or key, total=total, note="")
         while driving is None or not driving.done():
             with suppress(*TROUBLE):
-                told = await database.fetchrow(EXPERIMENTS["progress"], row["id"])
-                assert told is not None  # noqa: S101 - an aggregate always gives a row
-                note = f"{told['done']}/{told['trials']} runs, {told['tokens']:,} tokens, {money(told['usd'])}"
+                sums = await database.fetchrow(EXPERIMENTS["progress"], row["id"])
+                assert sums is not None  # noqa: S101 - an aggregate always gives a row
+                note = f"{sums['done']}/{sums['trials']} runs, {sums['tokens']:,} tokens, {money(sums['usd'])}"
                 bar.update(
-                    task, completed=told["cycles"], note=note + (f", {told['failed']} failed" if told["failed"] else "")
+                    task, completed=sums["cycles"], note=note + (f", {sums['failed']} failed" if sums["failed"] else "")
                 )
                 if driving is None and (await found(database, key))["state"] in OVER:
                     return
@@ -78,22 +79,10 @@ def _cycles(design: Experiment, variant: str) -> int:
 
 
 async def standing(database: Database, key: str) -> dict[str, Any]:
-    """An experiment as it stands: its state, by variant how many runs are in which state, and each run."""
+    """An experiment as it stands, as the API tells it, and by variant how many runs are in which state."""
     one = await stands(database, key)
-    plain = ("key", "name", "venue", "state", "reason", "seed", "source", "start_world", "budget_tokens", "budget_usd")
-    return {
-        **{name: one.row[name] for name in (*plain, "created_at", "started_at", "ended_at", "frozen_at")},
-        "cells": {variant: dict(Counter(run.state for run in runs)) for variant, runs in one.cells.items()},
-        "tokens": one.progress.tokens,
-        "usd": one.progress.usd,
-        "runs": [_plain(run) for run in one.trials],
-    }
-
-
-def _plain(trial: Trial) -> dict[str, Any]:
-    names = ("number", "variant", "replicate", "seed", "state", "reason", "excluded", "world", "session", "cycles_done")
-    told = {name: getattr(trial, name) for name in (*names, "calls", "usd", "seconds", "attempts", "outcomes", "why")}
-    return {**told, "tokens": trial.prompt_tokens + trial.completion_tokens}
+    cells = {variant: dict(Counter(run.state for run in runs)) for variant, runs in one.cells.items()}
+    return {**told(one), "cells": cells}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -106,14 +95,16 @@ def show(found: dict[str, Any]) -> None:
     table(title, "variant", *(state.replace("_", " ") for state in STATES), rows=cells, empty="")
     wrong: list[tuple[object, ...]] = [
         (one["number"], one["variant"], one["replicate"] + 1, one["state"], one["reason"] or one["excluded"])
-        for one in found["runs"]
+        for one in found["trials"]
         if one["state"] in ("failed", "partial", "budget_exhausted") or one["excluded"]
     ]
     if wrong:
         table(
             "Runs that are not as they should be", "run", "variant", "replicate", "state", "why", rows=wrong, empty=""
         )
-    err.print(f"{found['tokens']:,} tokens, {money(found['usd'])}", markup=False, highlight=False)
+    err.print(
+        f"{found['progress']['tokens']:,} tokens, {money(found['progress']['usd'])}", markup=False, highlight=False
+    )
     key = found["key"]
     hints = {
         "completed": f"`simfeed experiment compare {key}` compares the variants.",

@@ -1,18 +1,20 @@
 """What a package of data is made of: a world, or an experiment with the worlds of its runs."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.analysis.dataset.options import Extra, Source
 from app.analysis.report.experiment import experiment_report
+from app.analysis.tables import Column, Table, to_csv
 from app.db import worlds as databases
 from app.db.engine import Database
 from app.errors import Conflict
 from app.experiments import results as comparing
 from app.experiments.standing import standing
+
+TEXTS = ("variant", "state", "excluded", "world", "session")
+"""Columns of runs that hold texts; others hold numbers."""
 
 
 async def of_world(home: Database, name: str) -> list[Source]:
@@ -44,8 +46,8 @@ async def of_experiment(home: Database, key: str) -> tuple[list[Source], dict[st
     extras: dict[str, Extra] = {
         "experiment/design.json": _json(one.design),
         "experiment/results.json": _json(found),
-        "experiment/assignment.csv": assignment_csv(found).encode(),
-        "experiment/outcomes.csv": outcomes_csv(found).encode(),
+        "experiment/assignment.csv": assignment_csv(found),
+        "experiment/outcomes.csv": outcomes_csv(found),
         "experiment/report.html": experiment_report(found).encode(),
     }
     if found.get("freeze"):
@@ -53,27 +55,21 @@ async def of_experiment(home: Database, key: str) -> tuple[list[Source], dict[st
     return sources, extras
 
 
-def assignment_csv(found: Mapping[str, Any]) -> str:
+def assignment_csv(found: Mapping[str, Any]) -> bytes:
     """Which run had which treatment and seed: a row a run."""
-    names = ("number", "variant", "replicate", "seed", "world", "session")
-    return _csv(names, [[run[name] for name in names] for run in found["trials"]])
+    return _csv(("number", "variant", "replicate", "seed", "world", "session"), found["trials"], ())
 
 
-def outcomes_csv(found: Mapping[str, Any]) -> str:
+def outcomes_csv(found: Mapping[str, Any]) -> bytes:
     """What each run came to: a row a run, a column an outcome; what is missing is empty."""
     names = ("number", "variant", "replicate", "seed", "state", "excluded", "calls", "tokens", "usd", "seconds")
-    outcomes = [one["name"] for one in found["outcomes"]]
-    rows = [
-        [*(run[name] for name in names), *(run["outcomes"].get(one) for one in outcomes)] for run in found["trials"]
-    ]
-    return _csv((*names, *outcomes), rows)
+    return _csv(names, found["trials"], [one["name"] for one in found["outcomes"]])
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *rows])
-    return text.getvalue()
+def _csv(names: Sequence[str], runs: Sequence[Mapping[str, Any]], outcomes: Sequence[str]) -> bytes:
+    rows = ((*(run[name] for name in names), *(run["outcomes"].get(one) for one in outcomes)) for run in runs)
+    columns = [Column(name, "text" if name in TEXTS else "number") for name in (*names, *outcomes)]
+    return to_csv(Table(tuple(columns), tuple(rows)))
 
 
 def _json(value: Any) -> bytes:
