@@ -187,6 +187,10 @@ SELECT count(*) AS calls, coalesce(sum(c.prompt_tokens), 0)::bigint AS prompt_to
        coalesce(sum(c.completion_tokens), 0)::bigint AS completion_tokens, coalesce(sum(c.cost_usd), 0)::float8 AS usd
 FROM calls c JOIN turns t ON t.id = c.turn_id WHERE t.run_id > $1
 
+-- name: taken  What run $1 of the world that is asked has taken.
+SELECT coalesce(sum(c.prompt_tokens + c.completion_tokens), 0)::bigint AS tokens, coalesce(sum(c.cost_usd), 0)::float8 AS usd
+FROM calls c JOIN turns t ON t.id = c.turn_id WHERE t.run_id = $1
+
 -- name: run_of  The run of a slot, in the world that is asked.
 SELECT id, state, world_at FROM runs WHERE slot = $1
 

@@ -68,14 +68,14 @@ SELECT id FROM rooms WHERE id = $1 FOR NO KEY UPDATE
 -- name: members  Who is in a room, in order.
 SELECT ordinal, persona_id, name FROM room_members WHERE room_id = $1 ORDER BY ordinal
 
--- name: enter  The person connects: the clock starts at the first time. No row when the room is at an end.
+-- name: enter  The person connects: the clock starts at the first time, or at $2. No row when the room is at an end.
 WITH room AS (
     SELECT id, started_at IS NULL AS fresh FROM rooms WHERE key = $1 AND state IN ('waiting', 'running')
 )
 UPDATE rooms r
 SET state = 'running', visits = r.visits + 1,
-    started_at = coalesce(r.started_at, now()),
-    ends_at = coalesce(r.ends_at, now() + make_interval(secs => 60 * (r.pace ->> 'session_duration_minutes')::float8)),
+    started_at = coalesce(r.started_at, $2, now()),
+    ends_at = coalesce(r.ends_at, coalesce($2, now()) + make_interval(secs => 60 * (r.pace ->> 'session_duration_minutes')::float8)),
     grace_until = now() + make_interval(secs => (r.pace ->> 'grace_seconds')::float8)
 FROM room WHERE r.id = room.id AND r.state IN ('waiting', 'running')
 RETURNING r.id, r.visits, room.fresh
@@ -96,42 +96,42 @@ UPDATE room_members m SET told_up_to = greatest(m.told_up_to, t.position)
 FROM unnest($1::bigint[], $2::int[]) AS t (room_id, position)
 WHERE m.room_id = t.room_id AND m.ordinal = 0
 
--- name: say  The person's message; the one that is there already where the client's id was used before. No row: not open.
+-- name: say  The person's message, at $8 in simulated time; the one that is there already where the client's id was used before. No row: not open.
 WITH room AS (
-    SELECT id FROM rooms
-    WHERE key = $1 AND state = 'running' AND paused_at IS NULL AND ends_at > now()
+    SELECT id, coalesce($8::timestamptz, now()) AS at FROM rooms
+    WHERE key = $1 AND state = 'running' AND paused_at IS NULL AND ends_at > coalesce($8::timestamptz, now())
 ),
 known AS (SELECT m.number, m.key FROM room_messages m JOIN room ON room.id = m.room_id WHERE m.client_id = $7),
 counted AS (
     UPDATE rooms r SET messages_count = r.messages_count + 1, events_count = r.events_count + 1
     FROM room WHERE r.id = room.id AND NOT EXISTS (SELECT FROM known)
-    RETURNING r.id, r.messages_count, r.events_count
+    RETURNING r.id, r.messages_count, r.events_count, room.at
 ),
 made AS (
-    INSERT INTO room_messages (room_id, number, key, member, body, reply_to, quoted_text, mentions, client_id)
-    SELECT c.id, c.messages_count, $2, 0, $3, q.number, $5, $6::smallint[], $7
+    INSERT INTO room_messages (room_id, number, key, member, body, reply_to, quoted_text, mentions, client_id, at)
+    SELECT c.id, c.messages_count, $2, 0, $3, q.number, $5, $6::smallint[], $7, c.at
     FROM counted c LEFT JOIN room_messages q ON q.room_id = c.id AND q.key = $4
     RETURNING room_id, number, key
 ),
 told AS (
-    INSERT INTO room_events (room_id, position, kind, number, member)
-    SELECT id, events_count, 'message', messages_count, 0 FROM counted
+    INSERT INTO room_events (room_id, position, kind, number, member, at)
+    SELECT id, events_count, 'message', messages_count, 0, at FROM counted
 )
 SELECT number, key, true AS fresh FROM made UNION ALL SELECT number, key, false FROM known
 
--- name: tell_draft  An agent's draft is told: as a message, or as a like. Nobody answers or likes themselves. No row: it may not be any more.
+-- name: tell_draft  A member's draft is told, at $6 in simulated time: as a message, or as a like. Nobody answers or likes themselves. No row: it may not be any more.
 WITH room AS (
-    SELECT id FROM rooms
-    WHERE id = $1 AND epoch = $2 AND state = 'running' AND paused_at IS NULL AND ends_at > now()
+    SELECT id, coalesce($6::timestamptz, now()) AS at FROM rooms
+    WHERE id = $1 AND epoch = $2 AND state = 'running' AND paused_at IS NULL AND ends_at > coalesce($6::timestamptz, now())
 ),
 draft AS (
-    UPDATE room_drafts d SET state = 'sent', settled_at = now() FROM room
+    UPDATE room_drafts d SET state = 'sent', settled_at = room.at FROM room
     WHERE d.id = $3 AND d.room_id = room.id AND d.state = 'typing'
-    RETURNING d.room_id, d.member, d.turn_id, d.kind, d.body, d.reply_to
+    RETURNING d.room_id, d.member, d.turn_id, d.kind, d.body, d.reply_to, room.at
 ),
 liked AS (
-    INSERT INTO room_reactions (room_id, number, member, kind)
-    SELECT d.room_id, d.reply_to, d.member, 'like'
+    INSERT INTO room_reactions (room_id, number, member, kind, at)
+    SELECT d.room_id, d.reply_to, d.member, 'like', d.at
     FROM draft d JOIN room_messages q ON q.room_id = d.room_id AND q.number = d.reply_to AND q.member <> d.member
     WHERE d.kind = 'like_message'
     ON CONFLICT DO NOTHING
@@ -145,16 +145,16 @@ counted AS (
     RETURNING r.id, r.messages_count, r.events_count
 ),
 made AS (
-    INSERT INTO room_messages (room_id, number, key, member, body, reply_to, quoted_text, mentions, turn_id)
-    SELECT c.id, c.messages_count, $4, d.member, d.body, q.number, left(q.body, 200), $5::smallint[], d.turn_id
+    INSERT INTO room_messages (room_id, number, key, member, body, reply_to, quoted_text, mentions, turn_id, at)
+    SELECT c.id, c.messages_count, $4, d.member, d.body, q.number, left(q.body, 200), $5::smallint[], d.turn_id, d.at
     FROM counted c JOIN draft d ON d.room_id = c.id AND d.kind = 'say'
     LEFT JOIN room_messages q ON q.room_id = c.id AND q.number = d.reply_to AND q.member <> d.member
     RETURNING number
 ),
 told AS (
-    INSERT INTO room_events (room_id, position, kind, number, member, detail)
+    INSERT INTO room_events (room_id, position, kind, number, member, at, detail)
     SELECT c.id, c.events_count, CASE WHEN d.kind = 'say' THEN 'message' ELSE 'message_like' END,
-           CASE WHEN d.kind = 'say' THEN c.messages_count ELSE d.reply_to END, d.member,
+           CASE WHEN d.kind = 'say' THEN c.messages_count ELSE d.reply_to END, d.member, d.at,
            CASE WHEN d.kind = 'say' THEN '{}' ELSE jsonb_build_object(
                'action', 'liked',
                'liked_by', (
@@ -258,11 +258,14 @@ UPDATE rooms r SET epoch = r.epoch + 1, lease_until = now() + make_interval(secs
     grace_until = greatest(r.grace_until, now() + make_interval(secs => (r.pace ->> 'grace_seconds')::float8))
 FROM (
     SELECT id FROM rooms
-    WHERE state <> 'ended' AND (lease_until IS NULL OR lease_until < now()) AND id <> ALL ($3::bigint[])
+    WHERE state <> 'ended' AND (lease_until IS NULL OR lease_until < now()) AND id <> ALL ($3::bigint[]) AND NOT pace ? 'simulated'
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
 ) free
 WHERE r.id = free.id
 RETURNING r.id, r.epoch, r.study_id, (r.pace ->> 'llm_concurrency_limit')::int AS at_once
+
+-- name: take_room  A room in simulated time is ours, in a new epoch; it needs no lease, for whoever plays its run has one.
+UPDATE rooms SET epoch = epoch + 1 WHERE id = $1 AND state <> 'ended' RETURNING epoch
 
 -- name: keep_rooms  The leases go on; a room that isn't returned is another's. After a lapse, as after a claim, people have time to come back.
 UPDATE rooms r SET lease_until = now() + make_interval(secs => $3),
@@ -339,7 +342,7 @@ turned AS (
 INSERT INTO room_goes (turn_id, room_id, member, cause, number, plan) SELECT id, $1, $3, $4, $5, $6 FROM turned RETURNING turn_id
 
 -- name: goes  Whose turns these are, and why.
-SELECT g.turn_id, g.room_id, g.member, g.cause, g.number, p.id AS persona_id, p.username, p.description, p.bio, p.profile,
+SELECT g.turn_id, g.room_id, g.member, g.cause, g.number, g.plan, p.id AS persona_id, p.username, p.description, p.bio, p.profile,
        p.model, p.temperature
 FROM room_goes g
 JOIN room_members m ON m.room_id = g.room_id AND m.ordinal = g.member
@@ -352,7 +355,7 @@ SELECT * FROM (
            extract(epoch FROM now() - m.at)::float8 AS age,
            ARRAY(
                SELECT x.member FROM room_reactions x
-               WHERE x.room_id = m.room_id AND x.number = m.number AND x.kind = 'like' ORDER BY x.at
+               WHERE x.room_id = m.room_id AND x.number = m.number AND x.kind = 'like' ORDER BY x.at, x.member
            ) AS liked_by,
            EXISTS (
                SELECT FROM room_reactions x
@@ -361,16 +364,16 @@ SELECT * FROM (
     FROM room_messages m WHERE m.room_id = $1 AND m.number <= $2 ORDER BY m.number DESC LIMIT $3
 ) newest ORDER BY number
 
--- name: end_room  A room takes nothing more, for reason $2; its members are told. No row: it was at an end.
+-- name: end_room  A room takes nothing more, for reason $2, at $3 in simulated time; its members are told. No row: it was at an end.
 -- Whoever took part in it goes on: to the pages that follow, if they have ours (a secret), else they have finished.
 WITH room AS (
-    UPDATE rooms SET state = 'ending', end_reason = $2, ended_at = now(), events_count = events_count + 1
+    UPDATE rooms SET state = 'ending', end_reason = $2, ended_at = coalesce($3, now()), events_count = events_count + 1
     WHERE id = $1 AND state IN ('waiting', 'running')
     RETURNING id, events_count
 ),
 told AS (
-    INSERT INTO room_events (room_id, position, kind, detail)
-    SELECT id, events_count, 'ended', jsonb_build_object('reason', $2::text) FROM room
+    INSERT INTO room_events (room_id, position, kind, at, detail)
+    SELECT id, events_count, 'ended', coalesce($3, now()), jsonb_build_object('reason', $2::text) FROM room
 ),
 queued AS (
     UPDATE turns t SET state = 'done', reason = 'room_over', ended_at = now()
@@ -442,3 +445,43 @@ CROSS JOIN LATERAL (
 LEFT JOIN room_messages m ON m.room_id = e.room_id AND m.number = e.number
 LEFT JOIN room_messages q ON q.room_id = e.room_id AND q.number = m.reply_to
 ORDER BY e.room_id, e.position
+
+-- name: simulated  A room in simulated time, by its key, with what its run keeps and how that stands.
+SELECT r.id, r.key, r.run_id, r.seed, r.state, r.started_at, run.settings, run.state AS run_state
+FROM rooms r JOIN runs run ON run.id = r.run_id WHERE r.key = $1
+
+-- name: seat_person  The person of a room in simulated time is played by persona $2.
+UPDATE room_members SET persona_id = $2 WHERE room_id = $1 AND ordinal = 0 RETURNING room_id
+
+-- name: author  Who wrote message $2.
+SELECT member FROM room_messages WHERE room_id = $1 AND number = $2
+
+-- name: gone  All goes of a room with how their turns stand.
+SELECT g.plan, g.turn_id, t.state FROM room_goes g JOIN turns t ON t.id = g.turn_id WHERE g.room_id = $1
+
+-- name: turn_state  How a turn stands, and its run.
+SELECT t.state, r.state AS run_state, r.reason FROM turns t JOIN runs r ON r.id = t.run_id WHERE t.id = $1
+
+-- name: drafts  What came of a turn, in the order written.
+SELECT id, member, kind, body, reply_to, state FROM room_drafts WHERE turn_id = $1 ORDER BY id
+
+-- name: go_on  A room's run that stands still goes on; $2 is merged into its terms.
+UPDATE runs SET state = 'running', reason = NULL, ended_at = NULL, settings = settings || $2::jsonb
+WHERE id = $1 AND state IN ('queued', 'paused', 'stopped', 'budget_exhausted') RETURNING id
+
+-- name: transcript  All that was written in a room, in order: who, when (seconds from the start), as an answer to what, liked by whom.
+SELECT m.number, m.member, n.name, m.body, m.reply_to, m.mentions, g.number AS answers,
+       extract(epoch FROM m.at - r.started_at)::float8 AS seconds,
+       ARRAY(
+           SELECT x.member FROM room_reactions x
+           WHERE x.room_id = m.room_id AND x.number = m.number AND x.kind = 'like' ORDER BY x.member
+       ) AS liked_by
+FROM rooms r
+JOIN room_messages m ON m.room_id = r.id
+JOIN room_members n ON n.room_id = r.id AND n.ordinal = m.member
+LEFT JOIN room_goes g ON g.turn_id = m.turn_id
+WHERE r.key = $1 ORDER BY m.number
+
+-- name: lost_goes  How many goes of a room there were, and how many came to nothing for want of an answer.
+SELECT count(*) AS goes, count(*) FILTER (WHERE t.state IN ('failed', 'deferred')) AS lost
+FROM rooms r JOIN turns t ON t.run_id = r.run_id WHERE r.key = $1

@@ -1,6 +1,7 @@
 """What an experiment is, as data: variants of a setting, runs, seeds, outcomes, rules. Checked as a whole.
 
-The setting of the feed is `FeedSetting`, that of a session its own design (`app/venues/session/design.py`). A variant
+The setting of the feed is `FeedSetting`, that of a chatroom `RoomSetting` (`app/venues/chatroom/setting.py`), that of a
+session its own design (`app/venues/session/design.py`). A variant
 holds what is otherwise in it.
 """
 
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError, field_validator
 
 from app.errors import AppError, FieldError, Invalid
 from app.experiments import outcomes
 from app.streams import number
+from app.venues.chatroom.setting import RoomSetting
 from app.venues.session.design import Dialogue, Line, Part, Seed, Simulation, Temperature, Text, place_of
 from app.venues.session.exactly import exactly
 from app.venues.session.files import read_value
@@ -27,7 +29,7 @@ from app.world.plans import Plan, Time
 from app.world.ranking import SUGGESTERS, parse
 from app.world.text import Username
 
-Venue: TypeAlias = Literal["feed", "dialogue", "focus_group", "survey", "interview"]
+Venue: TypeAlias = Literal["feed", "chatroom", "dialogue", "focus_group", "survey", "interview"]
 Variant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")]
 TRIALS_MOST = 2_000
 FAULTS_MOST = 50
@@ -106,9 +108,10 @@ class FeedSetting(Part):
         return span(self.every)
 
 
-Setting: TypeAlias = FeedSetting | Dialogue | Simulation
-SETTINGS: dict[str, type[Part]] = {
+Setting: TypeAlias = FeedSetting | RoomSetting | Dialogue | Simulation
+SETTINGS: dict[str, type[BaseModel]] = {
     "feed": FeedSetting,
+    "chatroom": RoomSetting,
     "dialogue": Dialogue,
     "focus_group": Simulation,
     "survey": Simulation,

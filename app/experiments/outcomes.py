@@ -1,4 +1,6 @@
-"""What runs of experiments are compared by: metrics of worlds for the feed, figures of the transcript for sessions.
+"""What runs of experiments are compared by: metrics of worlds for the feed, figures of the transcript for the others.
+
+Chatrooms have those of `app/analysis/room.py`.
 
 Of a session there are `FIGURES`, and what was asked or extracted: `answer.KEY` and `field.NAME` are means (of numbers,
 or of a scale's points); with `:OPTION` behind they are the share of those who chose it.
@@ -10,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.analysis.catalogue import METRICS
+from app.analysis.room import FIGURES as ROOM
 from app.analysis.words import mattr, words
 
 FIGURES = {
@@ -35,22 +38,31 @@ COUNTS = {
 }
 
 
+def known(venue: str) -> dict[str, str]:
+    """The outcomes that a venue has by name, and what they count."""
+    if venue == "feed":
+        return {name: metric.formula for name, metric in METRICS.items()}
+    return {name: figure.what for name, figure in ROOM.items()} if venue == "chatroom" else FIGURES
+
+
 def unknown(venue: str, name: str) -> str | None:
     """Why a venue has no such outcome, with what is like it; None where it has."""
-    names = list(METRICS if venue == "feed" else FIGURES)
-    if name in names or (venue != "feed" and _ASKED.fullmatch(name)):
+    names = list(known(venue))
+    asks = venue not in ("feed", "chatroom")
+    if name in names or (asks and _ASKED.fullmatch(name)):
         return None
     like = difflib.get_close_matches(name, names, 1)
     hint = f"did you mean {like[0]}?" if like else "`simfeed metrics --list` tells which there are"
     if venue != "feed":
-        hint = f"there are {', '.join(names)}, answer.KEY, answer.KEY:OPTION, field.NAME and field.NAME:VALUE"
+        more = ", answer.KEY, answer.KEY:OPTION, field.NAME and field.NAME:VALUE" if asks else ""
+        hint = f"there are {', '.join(names)}{more}"
     return f"there is no outcome {name[:60]!r} of this venue: {hint}"
 
 
 def unit_of(venue: str, name: str) -> str:
     """The unit of an outcome."""
-    if venue == "feed":
-        return METRICS[name].unit
+    if venue in ("feed", "chatroom"):
+        return METRICS[name].unit if venue == "feed" else ROOM[name].unit
     if name in COUNTS:
         return COUNTS[name]
     return "words" if name == "words_per_line" else "share" if ":" in name or name in FIGURES else "value"

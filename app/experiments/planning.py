@@ -12,6 +12,8 @@ from app.experiments.design import Experiment, FeedSetting
 from app.experiments.trial import terms_of
 from app.llm.gateway import ready
 from app.settings import Settings
+from app.venues.chatroom.forecast import forecast as forecast_room
+from app.venues.chatroom.setting import RoomSetting
 from app.venues.estimate import estimate_run
 from app.venues.session.design import Simulation
 from app.venues.session.forecast import forecast
@@ -92,6 +94,11 @@ async def _cell(
             variant, runs, one.calls * times * runs, round(tokens * times * runs), usd, one.seconds * times * runs
         )
         return found, one.unpriced
+    if isinstance(setting, RoomSetting):
+        room = forecast_room(chosen, setting)
+        usd = None if room.usd is None else room.usd * runs
+        tokens = (room.prompt_tokens + room.completion_tokens) * runs
+        return Cell(variant, runs, room.calls * runs, tokens, usd, room.calls * runs), room.unpriced
     people = 0
     if isinstance(setting, Simulation):
         people = setting.participants.count or 1
@@ -136,6 +143,9 @@ async def check(home: Database, settings: Settings, design: Experiment) -> Estim
         setting = design.setting_of(variant)
         if isinstance(setting, FeedSetting):
             ready(settings, terms_of(settings, setting).simfeed_model)
+        elif isinstance(setting, RoomSetting):
+            for model in (settings.simfeed_model, *setting.models()):
+                ready(settings, model)
         else:
             check_models(settings, setting)
     await _cast(home, design)
@@ -151,6 +161,13 @@ async def _cast(home: Database, design: Experiment) -> None:
     wrong = []
     for variant in design.variants:
         setting = design.setting_of(variant)
+        if isinstance(setting, RoomSetting):
+            wrong += [
+                (_placed(design, variant, part), f"no persona has the username {one.persona}")
+                for part, members in (("cast", setting.cast), ("participant", [setting.participant]))
+                for one in members
+                if one.persona is not None and one.persona.lower() not in here
+            ]
         if not isinstance(setting, FeedSetting):
             continue
         cast = setting.cast
@@ -170,6 +187,11 @@ async def _cast(home: Database, design: Experiment) -> None:
             "; ".join(f"{place}: {words}" for place, words in told[:20]),
             errors=[FieldError(f"/{place.replace('.', '/')}", "unknown_persona", words) for place, words in told[:50]],
         )
+
+
+def _placed(design: Experiment, variant: str, part: str) -> str:
+    """Where a design says a part of a variant's setting."""
+    return f"variants.{variant}.{part}" if part in design.variants[variant] else f"setting.{part}"
 
 
 def _afford(design: Experiment, told: Estimate) -> None:

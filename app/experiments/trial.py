@@ -13,22 +13,24 @@ from typing import Any
 import asyncpg
 
 from app.agent.turn import Mind
-from app.analysis import measuring, state
+from app.analysis import measuring, room, state
 from app.db import worlds as databases
 from app.db.engine import Database
 from app.errors import NotFound
 from app.experiments import outcomes
-from app.experiments.design import Experiment, FeedSetting
+from app.experiments.design import Experiment, FeedSetting, Setting
 from app.llm.model import Model
 from app.settings import Settings
 from app.streams import number
+from app.venues.chatroom.setting import RoomSetting
+from app.venues.chatroom.simulated import open_simulated, play_simulated
 from app.venues.feed import open_cycle, play_cycle
 from app.venues.run import open_mind, resume_run
 from app.venues.session import results
 from app.venues.session.design import Dialogue, Simulation
 from app.venues.session.opening import begin
 from app.venues.session.stage import play
-from app.world import interventions, personas, sessions, versions, worlds
+from app.world import interventions, personas, rooms, sessions, versions, worlds
 from app.world.clock import stands_at
 from app.world.experiments import EXPERIMENTS, Trial
 from app.world.personas import PersonaChange, PersonaSpec, spec_of
@@ -110,6 +112,8 @@ class Playing:
             async with open_mind(settings, database, gateway=self.arena.gateway) as mind:
                 if isinstance(setting, FeedSetting):
                     await self._cycles(mind, settings, setting)
+                elif isinstance(setting, RoomSetting):
+                    await self._room(mind, settings, setting)
                 else:
                     await self._session(mind, settings, setting)
             await self._finish(database)
@@ -123,7 +127,7 @@ class Playing:
     def _world(self) -> str:
         return self.trial.world or f"x-{self.arena.row['key']}-{self.trial.number}"
 
-    async def _enter(self, setting: FeedSetting | Dialogue | Simulation) -> None:
+    async def _enter(self, setting: Setting) -> None:
         """Into a fork of its own, which is made and furnished anew unless it was noted that it is ready."""
         if self.trial.world is not None:
             return
@@ -180,7 +184,7 @@ class Playing:
         else:
             run_id = run["id"]
             if run["state"] in GO_ON:
-                await resume_run(mind.database, run_id, terms=caps)
+                await resume_run(mind.database, run_id, terms=await self._again(mind.database, run_id, caps))
         found = await play_cycle(mind, settings, run_id)
         await self._spent(mind.database, n + 1)
         self.partial |= found == "partial"
@@ -195,6 +199,10 @@ class Playing:
 
     async def _session(self, mind: Mind, settings: Settings, design: Dialogue | Simulation) -> None:
         caps = await self._reserve()
+        if self.trial.session is not None:
+            before = await sessions.found(mind.database, self.trial.session)
+            if before["ended_at"] is not None and before["state"] == "failed":
+                self.trial = replace(self.trial, session=None)
         if self.trial.session is None:
             given = design.terms.model_copy(update={"seed": self.trial.seed, **caps})
             seeded = design.model_copy(update={"terms": given})
@@ -203,16 +211,43 @@ class Playing:
             self.trial = replace(self.trial, session=key)
         row = await sessions.found(mind.database, self.trial.session or "")
         if row["ended_at"] is None and row["state"] != "running":
-            await resume_run(mind.database, row["run_id"], terms=caps)
+            caps = await self._again(mind.database, row["run_id"], caps)
+            await mind.database.fetchval(sessions.SESSIONS["allow"], row["id"], encoded(caps))
+            await sessions.go_on(mind.database, row["id"])
         found = await play(mind, settings, row["id"])
-        await self._spent(mind.database, 1)
+        await self._came_to(mind.database, found, "session")
+
+    # Chatrooms
+
+    async def _room(self, mind: Mind, settings: Settings, setting: RoomSetting) -> None:
+        caps = await self._reserve()
+        if self.trial.session is not None:
+            before = await rooms.simulated(mind.database, self.trial.session)
+            if before["run_state"] == "failed":
+                self.trial = replace(self.trial, session=None)
+        if self.trial.session is None:
+            at = await stands_at(mind.database) or MONDAY
+            key = await open_simulated(mind.database, settings, setting, seed=self.trial.seed, at=at, terms=caps)
+            await self.write("session", key)
+            self.trial = replace(self.trial, session=key)
+        key = self.trial.session or ""
+        run_id = (await rooms.simulated(mind.database, key))["run_id"]
+        caps = await self._again(mind.database, run_id, caps)
+        found = await play_simulated(mind, settings, setting, key, goes_on=lambda: not self.lost, terms=caps)
+        if found == "running":
+            raise Lost
+        await self._came_to(mind.database, found, "room")
+
+    async def _came_to(self, database: Database, found: str, what: str) -> None:
+        await self._spent(database, 1)
         self.partial = found == "partial"
         if found == "budget_exhausted":
             raise Halted("budget_exhausted", "the experiment's budget is spent")
+        told = f"the {what} {self.trial.session} in the world {self._world} is {found}"
         if found in ("paused", "stopped"):
-            raise Halted("queued", f"the session {self.trial.session} in the world {self._world} is {found}")
+            raise Halted("queued", told)
         if found not in ("completed", "partial"):
-            raise Halted("failed", f"the session {self.trial.session} in the world {self._world} is {found}")
+            raise Halted("failed", told)
 
     # Money, and the end
 
@@ -230,6 +265,12 @@ class Playing:
             raise Halted("budget_exhausted", "the experiment's budget is spent")
         return {name: value for name, value in caps.items() if value is not None}
 
+    async def _again(self, database: Database, run_id: int, caps: dict[str, Any]) -> dict[str, Any]:
+        """The caps of a run that goes on: what it may take, and what it has taken already."""
+        taken = await database.fetchrow(EXPERIMENTS["taken"], run_id)
+        assert taken is not None  # noqa: S101 - an aggregate always gives a row
+        return {name: value + taken[name.removeprefix("budget_")] for name, value in caps.items()}
+
     async def _spent(self, database: Database, done: int) -> None:
         used = await database.fetchrow(EXPERIMENTS["usage"], self.trial.since)
         assert used is not None  # noqa: S101 - an aggregate always gives a row
@@ -238,11 +279,21 @@ class Playing:
 
     async def _finish(self, database: Database) -> None:
         values, why, series = await self._measured(database)
-        hashed = bytes.fromhex((await state.state_at(database.url, NETWORK)).sha256)
+        hashed = await self._hash(database)
         excluded = excluded_by(self.arena.design, values)
         found = "partial" if self.partial else "completed"
         reason = "some turns came to nothing" if self.partial else None
         await self.write("finish", found, reason, encoded(values), encoded(why), encoded(series), hashed, excluded)
+
+    async def _hash(self, database: Database) -> bytes:
+        """What names all that came of it: the world's network, or what was said."""
+        venue, key = self.arena.design.venue, self.trial.session or ""
+        if venue == "feed":
+            return bytes.fromhex((await state.state_at(database.url, NETWORK)).sha256)
+        if venue == "chatroom":
+            return await rooms.transcript_sha256(database, key)
+        row = await sessions.found(database, key)
+        return sessions.state_sha256(await sessions.lines(database, row["id"]))
 
     async def _measured(self, database: Database) -> tuple[dict[str, float | None], dict[str, str], Any]:
         return await measured(database, self.arena.design, self.trial)
@@ -256,6 +307,13 @@ async def measured(
     if design.venue == "feed":
         found = await measuring.measure(database, names, since=trial.since, seed=trial.seed)
         return found.values, found.why, await measuring.series(database, names, since=trial.since)
+    if design.venue == "chatroom":
+        used = await database.fetchrow(EXPERIMENTS["usage"], trial.since)
+        setting = design.setting_of(trial.variant)
+        assert isinstance(setting, RoomSetting)  # noqa: S101 - the venue's own
+        minutes = setting.pace.session_duration_minutes
+        talk = await room.talk_of(database, trial.session or "", minutes=minutes, used=dict(used or {}))
+        return *room.measure(talk, names), []
     block = await results.block(database, await sessions.found(database, trial.session or ""))
     return *outcomes.of_block(block, names), []
 

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from app import strict_json
 from app.db.engine import TROUBLE
 from app.errors import AppError
-from app.venues.chatroom.driver import mentioned
+from app.venues.chatroom.goes import mentioned
 from app.venues.chatroom.relay import Relay
 from app.web.deps import House
 from app.web.server import WIRE, Wire
@@ -460,7 +460,7 @@ async def _enter(socket: WebSocket, house: House, session_id: str) -> Visit | No
     room = await rooms.by_key(house.database, session_id)
     if room is None or not allowed_origin(socket, room["origins"]):
         return None
-    entered = await house.database.fetchrow(ROOMS["enter"], session_id)
+    entered = await rooms.enter(house.database, session_id)
     if entered is None:
         return None
     extras = socket.query_params.get("extras") == "1"

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
@@ -89,6 +90,11 @@ async def members(database: Database, room_id: int) -> list[str]:
     return [row["name"] for row in await database.fetch(ROOMS["members"], room_id)]
 
 
+async def enter(database: Database, key: str, *, at: datetime | None = None) -> asyncpg.Record | None:
+    """The person connects; the clock starts when that is the first time, or `at`. None when the room is at an end."""
+    return await database.fetchrow(ROOMS["enter"], key, at)
+
+
 async def say(
     database: Database,
     key: str,
@@ -98,13 +104,16 @@ async def say(
     quoted_text: str | None = None,
     mentions: Sequence[int] = (),
     client_id: str | None = None,
+    at: datetime | None = None,
 ) -> Said:
     """The person writes a message. With a `client_id`, the same is written once however often it is sent.
+
+    `at`: when, in a room in simulated time.
 
     Raises:
         Conflict: the room is at an end, paused, or not yet begun.
     """
-    row = await _locked(database, key, "say", new_key(), body, reply_to, quoted_text, list(mentions), client_id)
+    row = await _locked(database, key, "say", new_key(), body, reply_to, quoted_text, list(mentions), client_id, at)
     if row is None:
         raise Conflict("the session takes no messages now")
     return Said(row["number"], row["key"], row["fresh"])
@@ -173,18 +182,45 @@ async def locked_by_id(database: Database, room_id: int, statement: str, *argume
         return row
 
 
-async def end(database: Database, room_id: int, reason: EndReason) -> bool:
-    """The room takes nothing more. False when it was at an end already."""
+async def end(database: Database, room_id: int, reason: EndReason, *, at: datetime | None = None) -> bool:
+    """The room takes nothing more. False when it was at an end already. `at`: when, in simulated time."""
     async with database.connection() as connection, connection.transaction():
-        return await end_in(connection, room_id, reason)
+        return await end_in(connection, room_id, reason, at=at)
 
 
-async def end_in(connection: asyncpg.pool.PoolConnectionProxy, room_id: int, reason: EndReason) -> bool:
+async def end_in(
+    connection: asyncpg.pool.PoolConnectionProxy, room_id: int, reason: EndReason, *, at: datetime | None = None
+) -> bool:
     """The same in the caller's transaction."""
     await connection.fetchval(ROOMS["lock_id"], room_id)
-    return await connection.fetchval(ROOMS["end_room"], room_id, reason) is not None
+    return await connection.fetchval(ROOMS["end_room"], room_id, reason, at) is not None
 
 
 async def news(database: Database, known: Mapping[int, int], *, most: int = NEWS_MOST) -> list[asyncpg.Record]:
     """What rooms tell after the positions that are known, room by room in order."""
     return await database.fetch(ROOMS["news"], list(known), list(known.values()), most)
+
+
+async def simulated(database: Database, key: str) -> asyncpg.Record:
+    """A room in simulated time, with its run: id, run_id, seed, state, started_at, settings, run_state.
+
+    Raises:
+        NotFound: there is no such room.
+    """
+    if (row := await database.fetchrow(ROOMS["simulated"], key)) is None:
+        raise NotFound(f"there is no room {key}")
+    return row
+
+
+async def transcript(database: Database, key: str) -> list[asyncpg.Record]:
+    """All that was written in a room, in order: number, member, name, body, reply_to, mentions, answers (the number of
+    the message for which it was written), seconds from the start, liked_by (ordinals)."""
+    return await database.fetch(ROOMS["transcript"], key)
+
+
+async def transcript_sha256(database: Database, key: str) -> bytes:
+    """The hash of a room's transcript: of the JSON of each line, in order."""
+    digest = hashlib.sha256()
+    for line in await transcript(database, key):
+        digest.update(msgspec.json.encode(tuple(line.values())))
+    return digest.digest()

@@ -123,7 +123,7 @@ async def test_every_page_is_sound_at_every_width(browser: Browser, site: Site, 
     study = await open_study(database, "bicycles", title=XSS, closing=hostile)
     taker = await finished(database, study, 4)
     there = await take_part(database, study, label=XSS)
-    await database.fetchrow(rooms.ROOMS["enter"], there.key)
+    await rooms.enter(database, there.key)
     await database.fetch(SAID, there.key, rooms.new_key(), 1, f"{XSS} {'w' * 300}")
     draft = await a_draft(database, "pilot", **{**FULL, "strata": None})
     context, tab = await a_desk(browser, site)

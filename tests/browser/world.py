@@ -184,7 +184,7 @@ async def _study(database: Database) -> dict[str, list[Any]]:
     """A draft, and a study in which somebody has begun to write."""
     study = await open_study(database)
     taker = await take_part(database, study, label="seat 1")
-    await database.fetchrow(rooms.ROOMS["enter"], taker.key)
+    await rooms.enter(database, taker.key)
     await rooms.say(database, taker.key, "hello")
     tokens = await studies.make_tokens(database, study, 2, labels=["seat 2", "seat 3"], by=None)
     draft = await studies.create(database, "draft", StudyDesign.model_validate(DESIGN), seed=7, by=None)

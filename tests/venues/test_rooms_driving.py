@@ -16,7 +16,7 @@ from app.db.engine import Database
 from app.ledger.pulse import halt
 from app.venues.chatroom import driver as driving
 from app.venues.chatroom import pace
-from app.venues.chatroom.driver import Driver, Plan
+from app.venues.chatroom.goes import Plan, Table
 from app.world import rooms
 from app.world.rooms import ROOMS
 from tests import room_kill_loop
@@ -119,7 +119,7 @@ async def test_whoever_drove_before_writes_nothing(database: Database) -> None:
     """A paused process wakes up late: all it does is told by its epoch. Beside it, the same in the right epoch."""
     key = await make_room(database)
     room_id = await database.fetchval("SELECT id FROM rooms")
-    await database.fetchrow(ROOMS["enter"], key)
+    await rooms.enter(database, key)
     (claimed,) = await database.fetch(ROOMS["claim_rooms"], 5.0, 10, [])
     late = claimed["epoch"]
     go = await rooms.locked_by_id(database, room_id, "let_go", late, 1, "background", None, "tick/1")
@@ -138,7 +138,7 @@ async def test_whoever_drove_before_writes_nothing(database: Database) -> None:
         told = [
             await rooms.locked_by_id(database, room_id, "let_go", epoch, 2, "background", None, "tick/2"),
             await rooms.locked_by_id(database, room_id, "begin_typing", epoch, 1),
-            await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), []),
+            await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), [], None),
         ]
         return [one is not None for one in told]
 
@@ -209,7 +209,7 @@ async def test_w8_a_room_that_ends_while_its_turns_wait_asks_nobody(database: Da
     """A turn given back, or left by a killed process, is not played once the room is over."""
     key = await make_room(database)
     room_id = await database.fetchval("SELECT id FROM rooms")
-    await database.fetchrow(ROOMS["enter"], key)
+    await rooms.enter(database, key)
     (claimed,) = await database.fetch(ROOMS["claim_rooms"], 1.0, 10, [])
     for member in (1, 2):
         go = await rooms.locked_by_id(
@@ -286,12 +286,12 @@ async def test_w9_nobody_answers_themselves(
     database: Database, url: str, monkeypatch: pytest.MonkeyPatch, heeded: bool
 ) -> None:
     if not heeded:
-        anybody = Driver._anybody
+        anybody = Table.anybody
 
-        def careless(driver: Driver, plan: Plan, busy: set[int], _: int | None) -> Plan | None:
-            return anybody(driver, plan, busy, None)
+        def careless(table: Table, plan: Plan, busy: set[int], _: int | None) -> Plan | None:
+            return anybody(table, plan, busy, None)
 
-        monkeypatch.setattr(Driver, "_anybody", careless)
+        monkeypatch.setattr(Table, "anybody", careless)
     async with served(url) as (address, _):
         key = await make_room(database, "Ann", "Bob", "Cid", messages_per_minute=600)
         async with person(address, key):
@@ -308,7 +308,7 @@ async def _is_at_least(database: Database, most: int) -> bool:
 async def test_w9_nobody_replies_to_or_likes_themselves(database: Database) -> None:
     key = await make_room(database)
     room_id = await database.fetchval("SELECT id FROM rooms")
-    await database.fetchrow(ROOMS["enter"], key)
+    await rooms.enter(database, key)
     (claimed,) = await database.fetch(ROOMS["claim_rooms"], 5.0, 10, [])
     epoch = claimed["epoch"]
 
@@ -323,7 +323,7 @@ async def test_w9_nobody_replies_to_or_likes_themselves(database: Database) -> N
             kind,
             target,
         )
-        assert await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), [])
+        assert await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), [], None)
 
     await told(1, "say", None, "tick/1")
     await told(1, "say", 1, "tick/2")
@@ -432,7 +432,7 @@ async def everything_at_once(database: Database, seed: int) -> str:
     chance = random.Random(seed)
     key = await make_room(database, *(f"Agent{n}" for n in range(4)))
     room_id = await database.fetchval("SELECT id FROM rooms WHERE key = $1", key)
-    await database.fetchrow(ROOMS["enter"], key)
+    await rooms.enter(database, key)
     (claimed,) = await database.fetch(ROOMS["claim_rooms"], 60.0, 10, [])
     epoch = claimed["epoch"]
     first = await rooms.say(database, key, "first")
@@ -451,7 +451,7 @@ async def everything_at_once(database: Database, seed: int) -> str:
             kind,
         )
         for _ in range(2):  # told once, however often it is tried
-            await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), [])
+            await rooms.locked_by_id(database, room_id, "tell_draft", epoch, draft, rooms.new_key(), [], None)
 
     async def one(number: int) -> None:
         match chance.randrange(6):
@@ -487,7 +487,7 @@ async def test_control_without_the_lock_what_may_happen_once_clashes(
     unlocked = "SELECT id FROM rooms WHERE key = $1"
     monkeypatch.setitem(ROOMS, "lock", unlocked)
     key = await make_room(database)
-    await database.fetchrow(ROOMS["enter"], key)
+    await rooms.enter(database, key)
 
     async def say_all_twice() -> None:
         for n in range(50):

@@ -18,7 +18,7 @@ from app.db.engine import Database
 from app.web import server
 from app.web import socket as web_socket
 from app.web.socket import Visit
-from app.world.rooms import ROOMS
+from app.world import rooms
 from tests.chat import Person, make_room, person, talks
 from tests.fault_llm import FaultLLM, serving
 from tests.web.test_socket import house
@@ -106,7 +106,7 @@ async def test_w1_a_room_that_ends_while_somebody_enters_stays_ended(database: D
     key = await make_room(database)
     async with database.connection() as connection, connection.transaction():
         await connection.execute("UPDATE rooms SET state = 'ending', end_reason = 'removed', ended_at = now()")
-        entering = asyncio.create_task(database.fetchrow(ROOMS["enter"], key))
+        entering = asyncio.create_task(rooms.enter(database, key))
         await asyncio.sleep(0.3)
         assert not entering.done()
     assert await entering is None

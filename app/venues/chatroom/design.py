@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
@@ -175,6 +175,8 @@ class Arm(Part):
 class Member(Part):
     """An agent of the room: an existing persona, one described here, or (with only a name) one made up."""
 
+    reserved: ClassVar[frozenset[str]] = RESERVED_NAMES
+
     name: MemberName
     persona: Username | None = None
     description: PersonaText | None = None
@@ -191,14 +193,18 @@ class Member(Part):
     temperature: Annotated[float, Ge(0), Le(2), Finite] | None = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
-        if self.name.casefold() in RESERVED_NAMES:
-            yield "name", f"is kept for others; choose another than {', '.join(sorted(RESERVED_NAMES))}"
+        if self.name.casefold() in self.reserved:
+            yield "name", f"is kept for others; choose another than {', '.join(sorted(self.reserved))}"
         more = [name for name, field in Member.model_fields.items() if getattr(self, name) != field.default]
         more = [name for name in more if name not in ("name", "persona", "description")]
         if self.persona is not None and (self.description is not None or more):
             yield "persona", "names an existing persona, which has its own description and other fields; give none here"
         elif self.persona is None and self.description is None and more:
-            yield "name", f"comes with {', '.join(more)} but without description; give one, or the name alone"
+            yield "name", f"comes with {', '.join(more)} but without description: give one, or leave them out"
+
+
+USUAL_CAST = (Member(name="Robin"), Member(name="Sam"), Member(name="Noor"), Member(name="Toni"))
+Cast = Annotated[list[Member], MinLen(1), MaxLen(30)]
 
 
 class Pace(Part):
@@ -276,12 +282,7 @@ class StudyDesign(Part):
     arms: Annotated[dict[ArmName, Arm], MinLen(1), MaxLen(50)]
     repeat: Annotated[int, Ge(1), Le(100)] = 1
     strata: QuestionId | None = None
-    cast: Annotated[list[Member], MinLen(1), MaxLen(30)] = [
-        Member(name="Robin"),
-        Member(name="Sam"),
-        Member(name="Noor"),
-        Member(name="Toni"),
-    ]
+    cast: Cast = list(USUAL_CAST)
     pace: Pace = Pace()
     model: Line | None = None
     temperature: Annotated[float, Ge(0), Le(2), Finite] | None = None
@@ -304,10 +305,7 @@ class StudyDesign(Part):
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.block_size > BLOCK_MAX:
             yield "repeat", f"makes blocks of {self.block_size} places; weights times repeat may be at most {BLOCK_MAX}"
-        if repeated := _repeated(member.name.casefold() for member in self.cast):
-            yield "cast", f"has more than one member of the name {repeated}"
-        if repeated := _repeated(member.persona.casefold() for member in self.cast if member.persona):
-            yield "cast", f"has the persona {repeated} more than once"
+        yield from doubled(self.cast)
         if repeated := _repeated(question.id.casefold() for question in (*self.intake, *self.closing)):
             yield ("closing" if self.closing else "intake"), f"has more than one question with the id {repeated}"
         if len(set(self.withdrawal)) < len(self.withdrawal):
@@ -383,6 +381,14 @@ class StudyDesign(Part):
 
 
 _PARAM: TypeAdapter[str] = TypeAdapter(Annotated[str, MaxLen(4 * PARAM_MAX), _bounded(PARAM_MAX)])
+
+
+def doubled(cast: Sequence[Member]) -> Iterator[tuple[str, str]]:
+    """What a cast has more than once."""
+    if repeated := _repeated(member.name.casefold() for member in cast):
+        yield "cast", f"has more than one member of the name {repeated}"
+    if repeated := _repeated(member.persona.casefold() for member in cast if member.persona):
+        yield "cast", f"has the persona {repeated} more than once"
 
 
 def _repeated(names: Iterable[str]) -> str | None:

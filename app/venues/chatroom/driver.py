@@ -5,7 +5,6 @@ seed, so that another process goes on where this one stopped.
 """
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,14 +20,14 @@ from app.agent.turn import Mind, Seat, State, Turn
 from app.db.engine import TROUBLE
 from app.ledger import transcript
 from app.settings import Settings
-from app.streams import stream
-from app.venues.chatroom.pace import STALE_SECONDS, WINDOW_SECONDS, Pace, Ticks, answers, chosen
+from app.venues.chatroom.goes import FIRST, Plan, Table, mentioned
+from app.venues.chatroom.pace import STALE_SECONDS, WINDOW_SECONDS, Pace, Ticks
 from app.venues.chatroom.relay import Relay
-from app.venues.run import account, now, settle_run
+from app.venues.run import now, settle_run
 from app.venues.worker import Claim, Play, TurnEnd, Worker
 from app.world import memories, rooms
 from app.world.memories import AtHand
-from app.world.rooms import PERSON, ROOMS, EndReason
+from app.world.rooms import ROOMS, EndReason
 
 LOOK_SECONDS = 1.0
 """A room is looked at this often, whatever happens."""
@@ -36,19 +35,8 @@ LOOK_SECONDS = 1.0
 HEED_SECONDS = 120.0
 """An old message is answered only if it speaks to somebody."""
 
-FIRST = {"addressed": 0, "answer": 1, "background": 2}
 STANDS_STILL: dict[str, EndReason] = {"budget_exhausted": "budget", "stopped": "removed", "failed": "error"}
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Who shall have a turn, and why; `name` makes it happen once."""
-
-    name: str
-    member: int
-    cause: str
-    number: int | None = None
 
 
 @dataclass
@@ -186,17 +174,12 @@ class Driver:
             if self._owed:
                 self._owed -= 1
             else:
-                self._wanted.append(Plan(f"tick/{number}", 0, "background"))
+                self._wanted.append(Plan(f"tick/{number}", None, "background"))
 
     def _answers(self, row: asyncpg.Record, blocked: set[int]) -> list[Plan]:
-        number = row["number"]
-        addressed = [member for member in dict.fromkeys(row["addressed"]) if member > 0 and member not in blocked]
-        if addressed:
-            return [Plan(f"answer/{number}/{member}", member, "addressed", number) for member in addressed]
-        if row["age"] > HEED_SECONDS or not answers(self._seed, number, self._pace.user_response_probability):
-            return []
-        member = chosen(self._seed, "who", number, [m for m in range(1, len(self._names)) if m not in blocked])
-        return [] if member is None else [Plan(f"answer/{number}", member, "answer", number)]
+        heeded = row["age"] <= HEED_SECONDS
+        probability = self._pace.user_response_probability if heeded else 0.0
+        return self._table.answers_to(row["number"], row["addressed"], probability, blocked)
 
     async def _let_think(self, stand: asyncpg.Record) -> None:
         """Give turns to those who are wanted and free; begin whatever turn is open."""
@@ -207,8 +190,8 @@ class Driver:
             last = await database.fetchval(ROOMS["last_member"], self.room_id)
             left: list[Plan] = []
             for plan in self._wanted:
-                whole = plan if plan.member else self._anybody(plan, busy, last)
-                if whole is None:
+                whole = plan if plan.member is not None else self._table.anybody(plan, busy, last)
+                if whole is None or whole.member is None:
                     continue
                 if whole.member in busy:
                     left.append(whole)
@@ -223,12 +206,6 @@ class Driver:
             await self.worker.take(self._run_id, self._prepare, self._ended)
         elif stand["open"]:
             await self.worker.take(self._run_id, self._prepare, self._ended)
-
-    def _anybody(self, plan: Plan, busy: set[int], last: int | None) -> Plan | None:
-        """Whoever is free and did not write last: nobody answers themselves."""
-        free = [member for member in range(1, len(self._names)) if member not in busy and member != last]
-        member = stream(self._seed, plan.name).choice(free) if free else None
-        return None if member is None else replace(plan, member=member)
 
     async def _speak(self) -> float:
         """Tell the draft whose author has typed long enough, and let the next one type; seconds until that is due."""
@@ -287,7 +264,7 @@ class Driver:
     async def _tell(self, draft: asyncpg.Record) -> None:
         mentions = [] if draft["kind"] == "like_message" else mentioned(draft["body"], self._names, but=draft["member"])
         told = await rooms.locked_by_id(
-            self.mind.database, self.room_id, "tell_draft", self.epoch, draft["id"], rooms.new_key(), mentions
+            self.mind.database, self.room_id, "tell_draft", self.epoch, draft["id"], rooms.new_key(), mentions, None
         )
         if told is not None:
             self.relay.tell()
@@ -326,54 +303,20 @@ class Driver:
             (0, 0.0, []) if stand is None else (stand["messages_count"], stand["left"], stand["blocked"])
         )
         lately = await self.mind.database.fetch(ROOMS["lately"], self.room_id, upto, self._pace.context_window_size)
-        name = self._names[go["member"]]
-        profile = {k: v for k, v in msgspec.json.decode(go["profile"]).items() if k != "display_name"}
-        return prompt.Scene(
-            name=name,
-            character=prompt.character(name, go["description"], go["bio"], profile),
-            brief=str(self._terms.get("prompt_template", "")),
-            members=self._names,
-            lately=[self._shown(row) for row in lately],
-            cause=go["cause"],
-            answers=go["number"],
-            minutes_left=max(0, round(left / 60)),
-            blocked=go["member"] in blocked,
-            disclosed=self._terms.get("disclosure", "at_once") == "at_once",
-        )
-
-    def _shown(self, row: asyncpg.Record) -> dict[str, Any]:
-        item = {"n": row["number"], "by": self._names[row["member"]], "text": row["body"]}
-        if row["reply_to"] is not None:
-            item["reply_to"] = row["reply_to"]
-        if row["liked_by"]:
-            item["liked_by"] = [self._names[member] for member in row["liked_by"]]
-        if row["reported"]:
-            item["reported_by"] = self._names[PERSON]
-        return item
+        return self._table.scene(go, lately, seconds_left=left, blocked=blocked)
 
     def _seat(self, claim: Claim, go: asyncpg.Record) -> Seat:
-        terms = self._terms
-        temperature = go["temperature"] if go["temperature"] is not None else terms.get("temperature")
-        return Seat(
-            turn_id=claim.turn_id,
-            persona_id=claim.persona_id,
-            epoch=claim.epoch,
+        return self._table.seat(
+            claim,
+            go,
             seed=self._seed + claim.turn_id,
-            model=str(terms.get("model") or go["model"] or self.settings.simfeed_model),
-            temperature=self.settings.model_temperature if temperature is None else temperature,
-            native=terms.get("tool_mode", "native") == "native",
-            actions=CHAT_ACTIONS,
             marker=prompt.marker(self._seed, claim.turn_id),
-            account=account(
-                self.settings,
-                terms,
-                run_id=self._run_id,
-                persona_id=claim.persona_id,
-                turn_id=claim.turn_id,
-                epoch=claim.epoch,
-            ),
             goes_on=lambda: claim.goes_on() and not self._over,
         )
+
+    @property
+    def _table(self) -> Table:
+        return Table(self.settings, self._names, self._terms, self._run_id, self._seed)
 
 
 def _over(stand: asyncpg.Record) -> EndReason | None:
@@ -383,15 +326,3 @@ def _over(stand: asyncpg.Record) -> EndReason | None:
     if stand["grace"] is not None and stand["grace"] <= 0:
         return "dropped_out"
     return STANDS_STILL.get(stand["run_state"])
-
-
-def mentioned(text: str, names: list[str], *, but: int | None = None) -> list[int]:
-    """The ordinals of the members whom a text names as @NAME, the longest name first, without regard to case."""
-    found: dict[int, None] = {}
-    for ordinal, name in sorted(enumerate(names), key=lambda named: -len(named[1])):
-        if ordinal == but:
-            continue
-        text, times = re.subn(rf"@{re.escape(name)}(?!\w)", " ", text, flags=re.IGNORECASE)
-        if times:
-            found[ordinal] = None
-    return sorted(found)

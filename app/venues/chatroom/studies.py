@@ -160,18 +160,16 @@ async def open_study(database: Database, settings: Settings, study_id: int, *, b
             for arm in await studies.token_arms(connection, study_id)
             if arm not in design.arms
         ]
-        existing: dict[str, int] = {}
-        for member in design.cast:
-            if member.persona is not None:
-                found = await connection.fetchrow(personas.PEOPLE["by_username"], member.persona)
-                if found is None:
-                    wrong.append(f"cast: no persona has the username {member.persona}")
-                else:
-                    existing[member.name] = found["id"]
+        existing = await existing_members(connection, design.cast)
+        wrong += [
+            f"cast: no persona has the username {member.persona}"
+            for member in design.cast
+            if member.persona is not None and member.name not in existing
+        ]
         if wrong:
             reasons = [FieldError("", "not_ready", reason) for reason in wrong]
             raise Conflict(f"the study {row['name']} can't be opened yet: {'; '.join(wrong)}", errors=reasons)
-        members = await _cast(connection, design, row["seed"], existing)
+        members = await seat(connection, design.cast, row["seed"], existing)
         await studies.set_cast(connection, study_id, members)
         await studies.move(connection, study_id, "open")
         await record(connection, by, "study.opened", row["name"], id=study_id, design=design.sha256().hex())
@@ -190,24 +188,35 @@ def _unready_models(settings: Settings, design: StudyDesign) -> list[str]:
     return wrong
 
 
-async def _cast(
-    connection: asyncpg.pool.PoolConnectionProxy, design: StudyDesign, seed: int, existing: Mapping[str, int]
+async def existing_members(connection: asyncpg.pool.PoolConnectionProxy, cast: Sequence[Member]) -> dict[str, int]:
+    """Those of a cast who are personas of the world already: name → id."""
+    known = {}
+    for member in cast:
+        if member.persona is not None:
+            found = await connection.fetchrow(personas.PEOPLE["by_username"], member.persona)
+            if found is not None:
+                known[member.name] = found["id"]
+    return known
+
+
+async def seat(
+    connection: asyncpg.pool.PoolConnectionProxy, cast: Sequence[Member], seed: int, existing: Mapping[str, int]
 ) -> list[tuple[int, str]]:
-    names = [member.name for member in design.cast]
-    new = [spec for name, spec in zip(names, new_personas(design, seed), strict=True) if name not in existing]
+    """A cast as personas of the world, who are made where they don't exist: (id, name), in order."""
+    new = [spec for member, spec in zip(cast, new_personas(cast, seed), strict=True) if member.name not in existing]
     ids = iter(await personas.add_cast(connection, new) if new else [])
-    return [(existing[name] if name in existing else next(ids), name) for name in names]
+    return [(existing[one.name] if one.name in existing else next(ids), one.name) for one in cast]
 
 
-def new_personas(design: StudyDesign, seed: int) -> list[PersonaSpec]:
+def new_personas(cast: Sequence[Member], seed: int) -> list[PersonaSpec]:
     """Each agent as a persona of its own: described in the design, or else made up by the study's seed."""
-    names = [member.name for member in design.cast]
+    names = [member.name for member in cast]
     made_up = invented(names, streams.number(seed, "cast"))
     return [
         made
         if member.description is None
         else PersonaSpec(username=handle, display_name=member.name, **member.model_dump(include=set(PROFILE)))
-        for member, made, handle in zip(design.cast, made_up, handles(names), strict=True)
+        for member, made, handle in zip(cast, made_up, handles(names), strict=True)
     ]
 
 

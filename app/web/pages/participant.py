@@ -33,7 +33,7 @@ from app.venues.chatroom.design import (
     redirect_url,
     stored,
 )
-from app.venues.chatroom.driver import mentioned
+from app.venues.chatroom.goes import mentioned
 from app.web.deps import House, TheHouse
 from app.web.pages.frame import DONE, go_to, render
 from app.web.pages.session import Form, OpenForm, csrf_token, same_origin
@@ -743,7 +743,7 @@ def _called(room: asyncpg.Record, text: str) -> str:
 async def _attend(request: Request, house: House, key: str) -> bool:
     """Without a socket they are there until the time is up, for nobody can tell that they are gone."""
     if await house.database.fetchval(ROOMS["attend"], key) is None:
-        if await house.database.fetchrow(ROOMS["enter"], key) is None:
+        if await rooms.enter(house.database, key) is None:
             return False
         await house.database.fetchval(ROOMS["attend"], key)
         request.app.state.rooms.tell()

@@ -558,7 +558,7 @@ async def test_links_of_what_are_no_tokens(desk: httpx2.AsyncClient, database: D
 async def finished(database: Database, study: int, fair: int, why: str = "because") -> Taker:
     """Somebody who wrote twice, was answered once, and answered the question after the room."""
     taker = await take_part(database, study, label="Ada Lovelace", why=why, PROLIFIC_PID="prolific-77")
-    assert await database.fetchrow(rooms.ROOMS["enter"], taker.key) is not None
+    assert await rooms.enter(database, taker.key) is not None
     for text in ("hello", XSS):
         await rooms.say(database, taker.key, text)
     await database.fetch(SAID, taker.key, rooms.new_key(), 1, "an answer")
@@ -639,7 +639,7 @@ async def test_a_room_is_read_and_held(desk: httpx2.AsyncClient, database: Datab
     assert "Nothing has been written here yet" in (await look(desk, HERE + room)).text
     early = await post(desk, room + "/extend", minutes="5")
     assert early.status_code == 409
-    await database.fetchrow(rooms.ROOMS["enter"], taker.key)
+    await rooms.enter(database, taker.key)
     await rooms.say(database, taker.key, XSS)
     await database.fetch(SAID, taker.key, rooms.new_key(), 1, "an answer")
     page = await look(desk, HERE + room)
@@ -695,7 +695,7 @@ async def test_odd_wishes_are_told_at_their_field(
 ) -> None:
     study = await open_study(database)
     taker = await take_part(database, study)
-    await database.fetchrow(rooms.ROOMS["enter"], taker.key)
+    await rooms.enter(database, taker.key)
     answer = await post(desk, f"/{study}/rooms/{taker.key}/{path}", **given)
     assert answer.status_code == 422
     assert set(wrong(answer)) == {next(iter(given))}

@@ -189,7 +189,7 @@ async def prompts_of(house: House, design: StudyDesign, seed: int) -> Prompts:
 async def _cast(house: House, design: StudyDesign, seed: int) -> list[tuple[str, str, str]]:
     """Name in the room, character, and where it comes from, of each agent."""
     found = []
-    for member, new in zip(design.cast, new_personas(design, seed), strict=True):
+    for member, new in zip(design.cast, new_personas(design.cast, seed), strict=True):
         spec, kind = new, "made up" if member.description is None else "described here"
         if member.persona is not None:
             row = await house.database.fetchrow(personas.PEOPLE["by_username"], member.persona)
