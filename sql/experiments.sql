@@ -37,8 +37,8 @@ FROM experiment_trials WHERE experiment_id = $1
 UPDATE experiments SET state = 'running', reason = NULL, started_at = coalesce(started_at, now()), ended_at = NULL
 WHERE id = $1 AND state IN ('queued', 'paused', 'stopped', 'budget_exhausted', 'failed', 'partial', 'running') RETURNING id
 
--- name: start_world  The checkpoint in which all its trials begin, which is made once.
-UPDATE experiments SET start_world = $2 WHERE id = $1 AND start_world IS NULL RETURNING id
+-- name: start_world  The checkpoint in which all its trials begin, which is made once, and its hash.
+UPDATE experiments SET start_world = $2, start_sha256 = $3 WHERE id = $1 AND start_world IS NULL RETURNING id
 
 -- name: halt  It is not running any more, but can go on.
 UPDATE experiments SET state = $2, reason = $3 WHERE id = $1 AND state IN ('queued', 'running') RETURNING id
@@ -85,7 +85,11 @@ WHERE t.experiment_id = $1 AND t.number = mine.number AND t.epoch = mine.epoch A
 -- name: entered  The world that a trial has, and the newest run in it before the trial's own.
 UPDATE experiment_trials SET world = $4, since = $5 WHERE experiment_id = $1 AND number = $2 AND epoch = $3 RETURNING number
 
--- name: session  The session that a trial is.
+-- name: played_by  A program that plays a trial, noted once.
+UPDATE experiment_trials SET programs = CASE WHEN programs @> $4::jsonb THEN programs ELSE programs || $4::jsonb END
+WHERE experiment_id = $1 AND number = $2 AND epoch = $3 RETURNING number
+
+-- name: session  The session or the room that a trial is.
 UPDATE experiment_trials SET session = $4 WHERE experiment_id = $1 AND number = $2 AND epoch = $3 RETURNING number
 
 -- name: reserve  Sets aside what a trial may use next: its share of what the budget has left. Null where there is no cap.

@@ -308,6 +308,7 @@ CREATE TABLE public.experiment_trials (
     excluded text,
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
+    programs jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT experiment_trials_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'paused'::text, 'stopped'::text, 'budget_exhausted'::text, 'partial'::text, 'failed'::text, 'completed'::text])))
 );
 
@@ -333,6 +334,7 @@ CREATE TABLE public.experiments (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
+    start_sha256 bytea,
     CONSTRAINT experiments_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'paused'::text, 'stopped'::text, 'budget_exhausted'::text, 'partial'::text, 'failed'::text, 'completed'::text])))
 );
 
@@ -1799,4 +1801,4 @@ ALTER TABLE ONLY public.worlds
 
 INSERT INTO public.instance DEFAULT VALUES;
 CREATE TABLE public.alembic_version (version_num character varying(32) NOT NULL PRIMARY KEY);
-INSERT INTO public.alembic_version (version_num) VALUES ('0010');
+INSERT INTO public.alembic_version (version_num) VALUES ('0011');

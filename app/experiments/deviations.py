@@ -47,9 +47,11 @@ def plain(design: Experiment) -> dict[str, Any]:
     return data
 
 
-def program() -> dict[str, str]:
-    """What else the results hang on: this program's version, and its prompts."""
-    return {"version": version("simfeed"), "prompts_sha256": texts_sha256()}
+def program(design: Experiment) -> dict[str, Any]:
+    """What else the results hang on: this program's version, its prompts, its versions of the outcomes' metrics."""
+    metrics = {name: METRICS[name].version for name in design.outcomes.names() if name in METRICS}
+    told: dict[str, Any] = {"version": version("simfeed"), "prompts_sha256": texts_sha256()}
+    return {**told, "metrics": metrics} if design.venue == "feed" else told
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -67,7 +69,8 @@ def deviations(
 ) -> list[dict[str, Any]]:
     """What is not as it was promised: `what`, `was`, `is`, `at`, `note`; none where nothing was frozen.
 
-    A run that failed or never ran is one, and so is a program, a prompt or a metric of another version than now tells.
+    A run that failed or never ran is one, and so is a program, a prompt or a metric of another version that played a
+    run, and a world that was another when the first run began.
 
     Args:
         row: The experiment's, with `frozen` as data.
@@ -82,8 +85,8 @@ def deviations(
     return [
         *_frozen(row, frozen, trials),
         *_design(frozen, design, since),
-        *_outcomes(frozen, design),
-        *_program(frozen),
+        *_start(row, frozen),
+        *_program(frozen, trials),
         *_done(since),
         *_ended(row),
         *_runs(row, frozen, trials),
@@ -140,20 +143,34 @@ def _noted(path: str, since: Sequence[Mapping[str, Any]]) -> tuple[datetime | No
     return None, ""
 
 
-def _outcomes(frozen: Mapping[str, Any], design: Experiment) -> Iterator[dict[str, Any]]:
-    for one in (*frozen["outcomes"]["primary"], *frozen["outcomes"]["exploratory"]):
-        if design.venue != "feed" or one.get("version") is None:
-            continue
-        now = METRICS[one["name"]].version if one["name"] in METRICS else None
-        if now != one["version"]:
-            yield _one(f"metric: {one['name']}", f"version {one['version']}", f"version {now}" if now else "no metric")
+def _start(row: Mapping[str, Any], frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    promised, now = (frozen.get("start") or {}).get("sha256"), row.get("start_sha256")
+    if promised is not None and now is not None and promised != now.hex():
+        told = f"the world {frozen['start']['world']} has changed between the freeze and the first run"
+        yield _one("the starting world", promised, now.hex(), row.get("started_at"), told)
 
 
-def _program(frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _program(frozen: Mapping[str, Any], trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    """What played a run and was not what was promised, with the runs."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for one in trials:
+        for played in one.programs:
+            for what, was, now in _versions(frozen, played):
+                found.setdefault((what, str(was), str(now)), []).append(one.number)
+    for (what, was, now), runs in found.items():
+        listed = ", ".join(map(str, runs[:20])) + (f" and {len(runs) - 20} more" if len(runs) > 20 else "")
+        yield _one(what, was, now, note=f"in run{'s' if len(runs) > 1 else ''} {listed}")
+
+
+def _versions(frozen: Mapping[str, Any], played: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     names = {"version": "program: version", "prompts_sha256": "program: prompts"}
-    for key, now in program().items():
-        if frozen["program"].get(key) != now:
-            yield _one(names[key], frozen["program"].get(key), now, note="told by the program that reads the results")
+    for key, what in names.items():
+        if key in frozen["program"] and frozen["program"][key] != played.get(key):
+            yield what, frozen["program"][key], played.get(key)
+    for one in (*frozen["outcomes"]["primary"], *frozen["outcomes"]["exploratory"]):
+        now = played.get("metrics", {}).get(one["name"])
+        if now is not None and one.get("version") is not None and now != one["version"]:
+            yield f"metric: {one['name']}", f"version {one['version']}", f"version {now}"
 
 
 def _done(since: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -8,21 +8,22 @@ from typing import Any
 import asyncpg
 
 from app.analysis.catalogue import METRICS
+from app.db import worlds as databases
 from app.db.engine import Database
 from app.errors import Conflict, FieldError, Invalid, NotFound
 from app.experiments import planning
 from app.experiments.compared import unit_of
 from app.experiments.design import Experiment, checked
 from app.experiments.deviations import HOW, LATE, differences, plain, program, sha256_of
-from app.experiments.outcomes import FIGURES
+from app.experiments.outcomes import known
 from app.experiments.runner import design_of
-from app.experiments.trial import excluded_by, measured, wanted
+from app.experiments.trial import excluded_by, measured, network_sha256, wanted
 from app.settings import Settings
 from app.world import worlds
 from app.world.experiments import EXPERIMENTS, Trial, change, found, trial_of, trials
 from app.world.sessions import decoded, encoded
 
-FORMAT = 1
+FORMAT = 2
 ANALYSIS = ("name", "hypotheses", "analysis", "outcomes", "exclude", "sensitivity")
 """Parts of a design that can be changed once a run has begun: what is made of the runs, not the runs."""
 
@@ -51,6 +52,7 @@ async def freeze(
     design = design_of(row)
     if not late:
         await planning.check(home, settings, design)
+    start = await _start(home, row, design)
     async with home.connection() as connection, connection.transaction():
         row = await _locked(connection, key)
         runs = [trial_of(one) for one in await connection.fetch(EXPERIMENTS["trials"], row["id"])]
@@ -59,7 +61,7 @@ async def freeze(
             raise Conflict(
                 f"runs of the experiment {key} have begun: --late freezes it still, and its report tells that"
             )
-        document = document_of(row, design_of(row), runs)
+        document = {**document_of(row, design_of(row), runs), "start": start}
         digest = sha256_of(document)
         at = await connection.fetchval(EXPERIMENTS["freeze"], row["id"], encoded(document), digest)
         if at is None:
@@ -67,6 +69,16 @@ async def freeze(
         if begun:
             await change(connection, row["id"], LATE, now=digest.hex(), by=by)
     return {"sha256": digest.hex(), "at": at.isoformat(), "document": document, "late": begun}
+
+
+async def _start(home: Database, row: Mapping[str, Any], design: Experiment) -> dict[str, Any] | None:
+    """The world in which all runs begin, and the hash of its network; None where the design has people of its own."""
+    if design.personas is not None:
+        return None
+    if row["start_sha256"] is not None:
+        return {"world": row["source"], "sha256": row["start_sha256"].hex()}
+    url = await databases.locate(home.url, design.world)
+    return {"world": design.world, "sha256": (await network_sha256(url)).hex()}
 
 
 def document_of(row: Mapping[str, Any], design: Experiment, runs: Sequence[Trial]) -> dict[str, Any]:
@@ -92,7 +104,7 @@ def document_of(row: Mapping[str, Any], design: Experiment, runs: Sequence[Trial
         "design": whole,
         "runs": [{k: getattr(one, k) for k in ("number", "variant", "replicate", "seed")} for one in runs],
         "runs_begun": sum(one.started_at is not None for one in runs),
-        "program": program(),
+        "program": program(design),
     }
 
 
@@ -100,7 +112,7 @@ def _outcome(venue: str, name: str) -> dict[str, Any]:
     if venue == "feed" and name in METRICS:
         one = METRICS[name]
         return {"name": name, "unit": one.unit, "version": one.version, "formula": one.formula, "source": one.source}
-    return {"name": name, "unit": unit_of(venue, name), "formula": FIGURES.get(name, "")}
+    return {"name": name, "unit": unit_of(venue, name), "formula": known(venue).get(name, "")}
 
 
 async def _locked(connection: asyncpg.pool.PoolConnectionProxy, key: str) -> asyncpg.Record:
@@ -310,6 +322,7 @@ def osf_text(document: Mapping[str, Any]) -> str:
         "p: randomisation tests over runs, two-sided.",
         f"Runs that had begun when this was written: {document['runs_begun']}.",
         f"Program: version {document['program']['version']}, prompts {document['program']['prompts_sha256']}.",
+        *([f"Starting world: SHA-256 {start['sha256']}."] if (start := document.get("start")) else []),
     ]
     parts = [
         f"# Preregistration: {_escaped(document['name'] or document['experiment'])}",

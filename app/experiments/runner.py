@@ -18,7 +18,7 @@ from app.db import worlds as databases
 from app.db.engine import TROUBLE, Database, patiently
 from app.errors import AppError, Conflict, NotFound
 from app.experiments.design import Experiment
-from app.experiments.trial import Arena, Halted, Lost, Playing
+from app.experiments.trial import Arena, Halted, Lost, Playing, network_sha256
 from app.settings import Settings
 from app.streams import number
 from app.venues.tending import tend
@@ -216,7 +216,8 @@ async def _make_start(home: Database, row: asyncpg.Record, design: Experiment) -
         await worlds.make(home, name, kind="made", note=note)
         async with worlds.inside(home, name) as database, database.connection() as connection:
             await personas.add(connection, design.personas)
-    keep = partial(home.fetchval, EXPERIMENTS["start_world"], row["id"], name)
+    hashed = await network_sha256(await databases.locate(home.url, name))
+    keep = partial(home.fetchval, EXPERIMENTS["start_world"], row["id"], name, hashed)
     await patiently(keep, TROUBLE, tries=TRIES, wait=0.1)  # a copy of the home world ends its connections
     return name
 

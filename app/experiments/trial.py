@@ -19,6 +19,7 @@ from app.db.engine import Database
 from app.errors import NotFound
 from app.experiments import outcomes
 from app.experiments.design import Experiment, FeedSetting, Setting
+from app.experiments.deviations import program
 from app.llm.model import Model
 from app.settings import Settings
 from app.streams import number
@@ -106,6 +107,7 @@ class Playing:
             Halted: it can't go on.
         """
         setting = self.arena.design.setting_of(self.trial.variant)
+        await self.write("played_by", encoded([program(self.arena.design)]))
         await self._enter(setting)
         settings = terms_of(self.arena.settings, setting).model_copy(update={"simfeed_world": self.trial.world})
         async with worlds.inside(self.arena.home, self._world) as database:
@@ -289,7 +291,7 @@ class Playing:
         """What names all that came of it: the world's network, or what was said."""
         venue, key = self.arena.design.venue, self.trial.session or ""
         if venue == "feed":
-            return bytes.fromhex((await state.state_at(database.url, NETWORK)).sha256)
+            return await network_sha256(database.url)
         if venue == "chatroom":
             return await rooms.transcript_sha256(database, key)
         row = await sessions.found(database, key)
@@ -297,6 +299,11 @@ class Playing:
 
     async def _measured(self, database: Database) -> tuple[dict[str, float | None], dict[str, str], Any]:
         return await measured(database, self.arena.design, self.trial)
+
+
+async def network_sha256(url: str) -> bytes:
+    """The hash of a world's network, without what wall clocks wrote."""
+    return bytes.fromhex((await state.state_at(url, NETWORK)).sha256)
 
 
 async def measured(

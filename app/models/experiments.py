@@ -21,8 +21,9 @@ from app.models.ledger import RUN_STATES, Money, one_of
 class Experiment(Base):
     """Variants of a setting, each run so many times, in forks of `start_world`, which is a checkpoint of `source`.
 
-    `design` is as it is now, in its own order; `frozen` as it was when it was frozen, with what else was promised then,
-    and the hash of that. Experiments, their trials and what people said lie in the home world.
+    `start_sha256` names the network of `start_world`. `design` is as it is now, in its own order; `frozen` as it was
+    when it was frozen, with what else was promised then, and the hash of that. Experiments, their trials and what
+    people said lie in the home world.
     """
 
     __tablename__ = "experiments"
@@ -38,6 +39,7 @@ class Experiment(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     source: Mapped[str] = mapped_column(Text)
     start_world: Mapped[str | None] = mapped_column(Text)
+    start_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     estimate: Mapped[dict[str, object] | None] = mapped_column(JSONB)
     budget_tokens: Mapped[int | None] = mapped_column(BigInteger)
     budget_usd: Mapped[float | None] = mapped_column(Double)
@@ -57,7 +59,8 @@ class Trial(Base):
     Whoever holds the lease plays it, in the `epoch` that fences what is written of it. `since` is the newest run of the
     world in which it began. `held_tokens` and `held_usd` are set aside of the experiment's budget for the cycle under
     way. `outcomes` has a value or null for each metric of the design, `why` a reason for each null, `series` what each
-    cycle came to. `excluded` names the rule that leaves it out of comparisons; it is shown all the same.
+    cycle came to. `excluded` names the rule that leaves it out of comparisons; it is shown all the same. `programs` are
+    those that played it: version, hash of the prompts, versions of the metrics.
     """
 
     __tablename__ = "experiment_trials"
@@ -92,6 +95,7 @@ class Trial(Base):
     series: Mapped[list[object]] = mapped_column(JSONB, server_default="[]")
     world_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     excluded: Mapped[str | None] = mapped_column(Text)
+    programs: Mapped[list[object]] = mapped_column(JSONB, server_default="[]")
     started_at: Mapped[Time | None]
     ended_at: Mapped[Time | None]
 

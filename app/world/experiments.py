@@ -16,12 +16,15 @@ EXPERIMENTS = load("experiments")
 KEY = "an experiment's key is 12 letters and digits; `simfeed experiment list` shows them"
 
 
+_DATA = ("outcomes", "why", "series", "programs")
+
+
 @dataclass(frozen=True)
 class Trial:
     """One run of a variant, as it stands. `outcomes` has a value or None by metric, `why` why it is None.
 
     `series` is what each cycle came to; `since` the newest run of the world in which it began; `usd` in US dollars.
-    `excluded` names the rule that leaves it out of comparisons.
+    `excluded` names the rule that leaves it out of comparisons. `programs` are those that played it.
     """
 
     number: int
@@ -45,6 +48,7 @@ class Trial:
     series: Sequence[Mapping[str, Any]]
     world_sha256: bytes | None
     excluded: str | None
+    programs: Sequence[Mapping[str, Any]]
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -63,8 +67,8 @@ class Trial:
 
 def trial_of(row: asyncpg.Record) -> Trial:
     """A trial from its row."""
-    plain = {name: row[name] for name in Trial.__dataclass_fields__ if name not in ("outcomes", "why", "series", "usd")}
-    told = {name: decoded(row[name]) for name in ("outcomes", "why", "series")}
+    plain = {name: row[name] for name in Trial.__dataclass_fields__ if name not in (*_DATA, "usd")}
+    told = {name: decoded(row[name]) for name in _DATA}
     return Trial(**plain, **told, usd=float(row["usd"]))
 
 

@@ -241,10 +241,6 @@ async def test_what_it_will_take_is_foretold(home: Database) -> None:
     await ran(home, key)
     trials = await trials_of(home, key)
     assert 0.5 < sum(t.calls for t in trials) / told.calls < 2
-    print(
-        sum(t.calls for t in trials) / told.calls,
-        sum(t.prompt_tokens + t.completion_tokens for t in trials) / told.tokens,
-    )
     assert 0.5 < sum(t.prompt_tokens + t.completion_tokens for t in trials) / told.tokens < 2
 
 

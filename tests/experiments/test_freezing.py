@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database, patiently
 from app.errors import Conflict, Invalid, NotFound
 from app.experiments.deviations import canonical
 from app.experiments.freezing import amend, exclude, freeze, measure_again, osf_text
@@ -60,6 +61,22 @@ async def test_what_is_promised_is_kept_with_its_hash(home: Database) -> None:
         await freeze(home, settings_at(home.url), key)
     with pytest.raises(NotFound):
         await freeze(home, settings_at(home.url), "nosuchkey123")
+
+
+async def test_the_world_in_which_it_begins_is_promised(home: Database) -> None:
+    key, other = await planned(home, **ONE_CYCLE), await planned(home, **ONE_CYCLE)
+    promised = await freeze(home, settings_at(home.url), key)
+    assert promised["document"]["start"]["world"] == "home"
+    assert promised["document"]["start"]["sha256"] in osf_text(promised["document"])
+    assert await ran(home, key) == "completed"
+    assert await deviating(home, key) == {}
+    await freeze(home, settings_at(home.url), other)
+    later = partial(home.fetchval, "UPDATE personas SET bio = 'Changed.' WHERE username = 'p1' RETURNING id")
+    await patiently(later, TROUBLE, tries=4, wait=0.1)  # a copy of the home world has ended its connections
+    assert await ran(home, other) == "completed"
+    assert list(await deviating(home, other)) == ["the starting world"]
+    own = await planned(home, **ONE_CYCLE, personas=[{"username": "own", "description": "Likes tea."}])
+    assert (await freeze(home, settings_at(home.url), own))["document"]["start"] is None
 
 
 async def test_a_document_that_was_altered_is_told(home: Database) -> None:

@@ -15,7 +15,7 @@ from app.analysis.catalogue import METRICS
 from app.analysis.report.experiment import experiment_report
 from app.errors import Invalid
 from app.experiments.design import Experiment, checked
-from app.experiments.deviations import sha256_of
+from app.experiments.deviations import program, sha256_of
 from app.experiments.freezing import document_of
 from app.experiments.people import Person
 from app.experiments.references import Persona, Reference, compared
@@ -41,7 +41,8 @@ def designed(**more: Any) -> Experiment:
 def row(**more: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "key": "kx7m2pqrs4td", "name": "rankers", "state": "completed", "reason": None, "source": "home",
-        "start_world": "x-start", "ended_at": START + timedelta(hours=1), "frozen": None, "frozen_at": None,
+        "start_world": "x-start", "start_sha256": b"\x02" * 32, "started_at": START,
+        "ended_at": START + timedelta(hours=1), "frozen": None, "frozen_at": None,
         "frozen_sha256": None, "budget_tokens": None, "budget_usd": None, "estimate": None,
     }  # fmt: skip
     return {**given, **more}
@@ -55,7 +56,7 @@ def trials(design: Experiment, values: Mapping[str, Sequence[Mapping[str, float 
             reason=None, attempts=1, epoch=1, world=f"x-{run.number}", since=0, session=None, cycles_done=2, calls=10,
             prompt_tokens=100, completion_tokens=20, usd=0.5, outcomes=dict(values[run.variant][run.replicate]), why={},
             series=[{"run": 1, "posts": 3, GINI: 0.5}, {"run": 2, "posts": 4, GINI: None}], world_sha256=b"\x01" * 32,
-            excluded=None, started_at=START, ended_at=START + timedelta(seconds=30),
+            excluded=None, programs=[program(design)], started_at=START, ended_at=START + timedelta(seconds=30),
         )
         for run in design.plan()
     ]  # fmt: skip
@@ -308,12 +309,39 @@ def test_a_run_that_failed_or_never_ran_is_a_deviation(known: list[Trial]) -> No
     assert told(by_rule, designed(), [*known[:1], replace(known[1], state="queued"), *known[2:]])["deviations"] == []
 
 
-def test_an_altered_document_and_other_versions_are_deviations(known: list[Trial]) -> None:
+def test_an_altered_document_is_a_deviation(known: list[Trial]) -> None:
     promised = frozen(designed(), known)
-    promised["frozen"]["outcomes"]["primary"][0]["version"] = 99
-    promised["frozen"]["program"] = {"version": "0.0.1", "prompts_sha256": "0" * 64}
+    promised["frozen"]["analysis"] = "another"
     what = [one["what"] for one in told(promised, designed(), known)["deviations"]]
-    assert what == ["the frozen document was altered", f"metric: {GINI}", "program: version", "program: prompts"]
+    assert what == ["the frozen document was altered"]
+
+
+def test_what_played_a_run_and_was_not_promised_is_told_with_the_run(known: list[Trial]) -> None:
+    """By what each run was played counts, not by what the results are read with."""
+    now = program(designed())
+    older = {**now, "version": "0.0.1", "prompts_sha256": "0" * 64, "metrics": {GINI: 99}}
+    some = [replace(known[0], programs=[older]), replace(known[1], programs=[now, older]), *known[2:]]
+    found = told(frozen(designed(), known), designed(), some)["deviations"]
+    assert [(one["what"], one["is"], one["note"]) for one in found] == [
+        ("program: version", "0.0.1", "in runs 1, 2"),
+        ("program: prompts", "0" * 64, "in runs 1, 2"),
+        (f"metric: {GINI}", "version 99", "in runs 1, 2"),
+    ]
+    promised = frozen(designed(), [replace(one, programs=[older]) for one in known])
+    promised["frozen"]["program"] = {key: older[key] for key in ("version", "prompts_sha256")}
+    promised["frozen"]["outcomes"]["primary"][0]["version"] = 99
+    promised["frozen_sha256"] = sha256_of(promised["frozen"])
+    assert told(promised, designed(), [replace(one, programs=[older]) for one in known])["deviations"] == []
+
+
+def test_another_world_to_begin_in_is_a_deviation(known: list[Trial]) -> None:
+    promised = frozen(designed(), known)
+    promised["frozen"]["start"] = {"world": "home", "sha256": "02" * 32}
+    promised["frozen_sha256"] = sha256_of(promised["frozen"])
+    assert told(promised, designed(), known)["deviations"] == []
+    (one,) = told({**promised, "start_sha256": b"\x03" * 32}, designed(), known)["deviations"]
+    assert (one["what"], one["was"], one["is"]) == ("the starting world", "02" * 32, "03" * 32)
+    assert told({**promised, "start_sha256": None}, designed(), known)["deviations"] == []
 
 
 def test_sensitivity_tells_the_effect_at_each_level() -> None:
