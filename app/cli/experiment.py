@@ -23,6 +23,7 @@ from app.experiments.keeping import drop as drop_experiment
 from app.experiments.planning import Estimate
 from app.experiments.runner import Runner, begin
 from app.experiments.runner import stop as stop_experiment
+from app.experiments.said import said_in
 from app.settings import Settings
 from app.venues.run import open_mind
 from app.world.experiments import EXPERIMENTS, change, found
@@ -205,6 +206,47 @@ def status(
         show_json(told)
     else:
         show(told)
+
+
+@app.command()
+def transcript(
+    key: Key,
+    run: Annotated[int, typer.Argument(min=1, help="The run's number; `status` lists them.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """\b
+    Examples:
+      simfeed experiment transcript kx7m2pqrs4td 3
+      simfeed experiment transcript kx7m2pqrs4td 3 --json > run-3.json
+
+    What was said in a run of a chatroom or a session, line by line.
+    """
+
+    async def work() -> list[dict[str, Any]]:
+        async with opened_there(home) as (_, database):
+            return await said_in(database, key, run)
+
+    lines = go(work())
+    if json:
+        show_json(lines)
+        return
+    cells: list[tuple[object, ...]] = [
+        (
+            line["number"],
+            "" if line["seconds"] is None else clock(line["seconds"]),
+            line["speaker"],
+            line["text"] or f"({line['missing']})",
+        )
+        for line in lines
+    ]
+    table("", "", "at", "who", "text", rows=cells, empty="Nothing was said.", console=wide())
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 3:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}"
 
 
 @app.command("list")

@@ -89,5 +89,32 @@ primary = ["sentiment_mean"]
 exploratory = ["likes_per_persona", "comments_per_persona", "topic_drift"]
 """
 
-EXAMPLES = {"rankers": RANKERS, "cups": CUPS, "prompt": PROMPT}
+ROOM = """\
+# Does a kind brief make a kind room? The participant is a persona too, so that it can be tried before people come.
+name = "kind or curt"
+venue = "chatroom"
+runs = 10
+seed = 7
+parallel = 2
+
+[setting.pace]
+session_duration_minutes = 10
+messages_per_minute = 5
+
+[setting.participant]
+description = "Walks her dog in the park at night, and likes to hear what others think."
+script = [{ seconds = 5, text = "Should the park be open at night?" }]
+
+[variants.plain]
+
+[variants.kind]
+prompt_template = "Be kind to those who disagree with you, and ask why they do."
+
+[outcomes]
+control = "plain"
+primary = ["agent_sentiment"]
+exploratory = ["participant_messages", "answered_share", "participation_entropy"]
+"""
+
+EXAMPLES = {"rankers": RANKERS, "cups": CUPS, "prompt": PROMPT, "room": ROOM}
 """By name, as TOML."""

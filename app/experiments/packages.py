@@ -11,6 +11,7 @@ from app.db import worlds as databases
 from app.db.engine import Database
 from app.errors import Conflict
 from app.experiments import results as comparing
+from app.experiments.said import COLUMNS, all_said
 from app.experiments.standing import standing
 
 TEXTS = ("variant", "state", "excluded", "world", "session")
@@ -50,6 +51,8 @@ async def of_experiment(home: Database, key: str) -> tuple[list[Source], dict[st
         "experiment/outcomes.csv": outcomes_csv(found),
         "experiment/report.html": experiment_report(found).encode(),
     }
+    if one.row["venue"] == "chatroom":
+        extras["experiment/messages.csv"] = messages_csv([line async for line in all_said(home, key)])
     if found.get("freeze"):
         extras["experiment/freeze.json"] = _json(found["freeze"])
     return sources, extras
@@ -64,6 +67,15 @@ def outcomes_csv(found: Mapping[str, Any]) -> bytes:
     """What each run came to: a row a run, a column an outcome; what is missing is empty."""
     names = ("number", "variant", "replicate", "seed", "state", "excluded", "calls", "tokens", "usd", "seconds")
     return _csv(names, found["trials"], [one["name"] for one in found["outcomes"]])
+
+
+def messages_csv(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    """What was said in the rooms, whose world's other files have no rooms: a row a message."""
+    names = ("run", "variant", "replicate", *COLUMNS)
+    columns = [
+        Column(name, "text" if name in ("variant", "speaker", "text", "missing") else "number") for name in names
+    ]
+    return to_csv(Table(tuple(columns), tuple(tuple(line[name] for name in names) for line in lines)))
 
 
 def _csv(names: Sequence[str], runs: Sequence[Mapping[str, Any]], outcomes: Sequence[str]) -> bytes:

@@ -1,13 +1,15 @@
 """Chatrooms as what an experiment varies: in simulated time, the same whenever it is played, each call paid once."""
 
 import asyncio
+import csv
+import io
 import random
 import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -15,10 +17,12 @@ import pytest
 from app.analysis import room
 from app.analysis.room import Line, Talk
 from app.db.engine import Database
-from app.errors import Invalid
+from app.errors import Conflict, Invalid, NotFound
 from app.experiments.design import checked
+from app.experiments.packages import of_experiment
 from app.experiments.planning import check, estimate, raise_budget
 from app.experiments.runner import begin
+from app.experiments.said import said_in
 from app.llm.gateway import Gateway
 from app.llm.model import Completion, Request
 from app.settings import load_settings
@@ -106,6 +110,32 @@ async def test_nobody_but_agents_is_told_of_the_treatment(home: Database) -> Non
     assert not any(b"Be kind" in r.messages[0] or b"AI takes part" in r.messages[0] for r in persons)
     assert all(b"Be kind" in r.messages[0] or b"be curt" in r.messages[0] for r in agents)
     assert all(b"AI takes part" in r.messages[0] for r in agents)
+
+
+async def test_what_was_said_can_be_read_and_is_packaged(home: Database) -> None:
+    key = await planned(home, ROOM, runs=1)
+    with pytest.raises(Conflict, match="nothing was said in it yet"):
+        await said_in(home, key, 1)
+    assert await ran(home, key) == "completed"
+    first, *others = await said_in(home, key, 1)
+    assert (first["number"], first["seconds"], first["speaker"], first["text"]) == (1, 5.0, "participant", QUESTION)
+    assert next(line for line in others if line["answers"] == 1)["speaker"] == "Robin"
+    _, extras = await of_experiment(home, key)
+    rows = list(csv.DictReader(io.StringIO(cast(bytes, extras["experiment/messages.csv"]).decode("utf-8-sig"))))
+    assert len(rows) == sum(int(t.outcomes["messages"] or 0) for t in await trials_of(home, key))
+    assert (rows[0]["run"], rows[0]["variant"], rows[0]["text"]) == ("1", "kind", QUESTION)
+    with pytest.raises(NotFound, match="has no run 3"):
+        await said_in(home, key, 3)
+    talk = {"bots": [{"name": "A"}, {"name": "B"}], "seed_message": {"from": "A", "message": "Night parks?"}}
+    session = {"venue": "dialogue", "setting": talk, "variants": {"a": {}}, "runs": 1, "seed": 7}
+    other = await planned(home, {**session, "outcomes": {"primary": ["lines"]}})
+    assert await ran(home, other) == "completed"
+    lines = await said_in(home, other, 1)
+    assert (lines[0]["speaker"], lines[0]["text"]) == ("A", "Night parks?")
+    assert {line["speaker"] for line in lines} == {"A", "B"}
+    feed = await planned(home)
+    with pytest.raises(Conflict, match="a world of its own"):
+        await said_in(home, feed, 1)
 
 
 async def test_time_is_the_rooms_own(home: Database) -> None:

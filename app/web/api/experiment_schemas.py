@@ -85,6 +85,26 @@ class TrialOut(BaseModel):
     world_sha256: str | None
 
 
+class SaidOut(BaseModel):
+    """A line of a run. In a room, `seconds` are from its start by its own clock, `reply_to` and `answers` numbers of
+    messages; in a session these are null, and so are `likes`. `missing` tells why a line came to nothing."""
+
+    number: int
+    seconds: float | None
+    speaker: str
+    text: str
+    reply_to: int | None
+    answers: int | None
+    likes: int | None
+    missing: str | None
+
+
+class TranscriptOut(BaseModel):
+    """All that was said in a run."""
+
+    lines: list[SaidOut]
+
+
 class ExperimentOut(BaseModel):
     """An experiment as it stands."""
 

@@ -15,6 +15,7 @@ from app.experiments import freezing, planning
 from app.experiments import results as comparing
 from app.experiments.design import Experiment
 from app.experiments.outcomes import unit_of
+from app.experiments.said import said_in
 from app.experiments.standing import Standing, standing, told
 from app.venues.session.exactly import EXACTLY
 from app.web import experiment_deeds as deeds
@@ -30,6 +31,8 @@ from app.web.api.experiment_schemas import (
     ReferenceWish,
     ResultsOut,
     ResumeWish,
+    SaidOut,
+    TranscriptOut,
 )
 from app.web.api.schemas import problems
 from app.web.deps import House, TheAdmin, TheHouse
@@ -305,6 +308,14 @@ async def frozen_of(house: House, key: str) -> FreezeOut:
     if row["frozen_at"] is None:
         raise NotFound(f"the experiment {key} is not frozen")
     return FreezeOut(sha256=row["frozen_sha256"].hex(), at=row["frozen_at"], document=decoded(row["frozen"]))
+
+
+@router.get("/{key}/trials/{number}/transcript", operation_id="read_trial_transcript", responses=CHANGED)
+async def read_trial_transcript(house: TheHouse, _: TheAdmin, key: Key, number: PathId) -> TranscriptOut:
+    """What was said in a run of a chatroom or a session, in order."""
+    async with deeds.at_home(house) as home:
+        lines = await said_in(home, key, number)
+    return TranscriptOut(lines=[SaidOut.model_validate(line) for line in lines])
 
 
 @router.post("/{key}/trials/{number}/exclude", operation_id="exclude_trial", responses=WISHED)

@@ -53,6 +53,7 @@ EXAMPLE_WORDS: Mapping[str, str] = {
     "rankers": "Two ways to rank the feed, and whether one concentrates attention.",
     "cups": "The same people in a focus group, asked about a cup with and without a deposit.",
     "prompt": "One sentence in everybody’s prompt, or a piece of news, and what it does to the tone.",
+    "room": "A chatroom whose agents are told to be kind, or nothing; its participant is played too.",
 }
 DONE |= {
     "experiment-planned": "The experiment is planned. Nothing of it has run yet.",
