@@ -190,7 +190,7 @@ async def test_a_budget_that_is_spent_can_be_raised(home: Database, venue: str) 
     await raise_budget(home, key, tokens=3 * used // 4)
     assert await ran(home, key) == "budget_exhausted"
     assert [t.state for t in await trials_of(home, key)] == ["budget_exhausted"]
-    await raise_budget(home, key, tokens=2 * used)
+    await raise_budget(home, key, tokens=5 * used // 4)
     assert await ran(home, key) == "completed"
     assert plain(await trials_of(home, key)) == plain(await trials_of(home, whole))
 
