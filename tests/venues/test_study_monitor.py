@@ -236,7 +236,7 @@ async def test_who_removes_and_who_ends_come_one_after_the_other(database: Datab
         async def end(room: int = room) -> None:
             async with database.connection() as connection, connection.transaction():
                 await connection.fetchval(ROOMS["lock_id"], room)
-                await connection.fetchval(ROOMS["end_room"], room, "time")
+                await connection.fetchval(ROOMS["end_room"], room, "time", None)
 
         await asyncio.gather(monitor.remove(database, study, taker.pseudonym, by=None), end())
         ended = await database.fetchval("SELECT count(*) FROM room_events WHERE room_id = $1 AND kind = 'ended'", room)
