@@ -293,6 +293,7 @@ async def test_a_reconnect_goes_on_and_replays_what_was_missed(lab: Lab) -> None
         assert [one["sender"] for one in again.messages] == ["Bob", "Charlie"]
         assert known["message_id"] not in {one["message_id"] for one in again.messages}
         assert again.strange == []
+    await asyncio.sleep(2)
     async with lab.client.connect(session) as third:
         await asyncio.sleep(QUIET_SECONDS)
         assert told["message_id"] not in {one["message_id"] for one in third.messages}
