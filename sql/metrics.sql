@@ -52,17 +52,29 @@ SELECT kind, id, body FROM (
     SELECT 1, id, body, created_at FROM comments WHERE NOT hidden AND ($2::bigint[] IS NULL OR id = ANY ($2))
 ) t ORDER BY created_at, kind, id
 
--- name: shown  How often the turns of runs $1 were shown posts, by viewer, author (of a repost: of what is reposted) and run.
-SELECT string_agg(int8send(viewer), ''::bytea ORDER BY run, viewer, author) AS viewer,
-       string_agg(int8send(author), ''::bytea ORDER BY run, viewer, author) AS author,
-       string_agg(int8send(run), ''::bytea ORDER BY run, viewer, author) AS run,
-       string_agg(int8send(times), ''::bytea ORDER BY run, viewer, author) AS times
-FROM (
+-- name: shown  How often the turns of each of runs $1, in order, were shown posts, by viewer and author (of a repost: of what is reposted).
+SELECT string_agg(int8send(viewer), ''::bytea ORDER BY viewer, author) AS viewer,
+       string_agg(int8send(author), ''::bytea ORDER BY viewer, author) AS author,
+       string_agg(int8send(times), ''::bytea ORDER BY viewer, author) AS times
+FROM unnest($1::bigint[]) AS r (run) LEFT JOIN (
     SELECT t.persona_id AS viewer, coalesce(o.author_id, p.author_id) AS author, t.run_id AS run, count(*) AS times
     FROM turns t JOIN exposures e ON e.turn_id = t.id AND e.kind = 'post'
     CROSS JOIN LATERAL unnest(e.items) AS i (item)
     JOIN posts p ON p.id = i.item LEFT JOIN posts o ON o.id = p.repost_of
     WHERE t.run_id = ANY ($1::bigint[]) GROUP BY 1, 2, 3
+) s USING (run) GROUP BY run ORDER BY run
+
+-- name: exposures  How many posts of people (of a repost: of what is reposted) people were shown in each of runs $1, in order.
+SELECT string_agg(int8send(times), ''::bytea ORDER BY run) AS times
+FROM (
+    SELECT r.run, count(a.id) AS times
+    FROM unnest($1::bigint[]) AS r (run) LEFT JOIN turns t ON t.run_id = r.run
+    LEFT JOIN personas v ON v.id = t.persona_id AND v.status <> 'cast'
+    LEFT JOIN exposures e ON e.turn_id = t.id AND e.kind = 'post' AND v.id IS NOT NULL
+    LEFT JOIN LATERAL unnest(e.items) AS i (item) ON true
+    LEFT JOIN posts p ON p.id = i.item LEFT JOIN posts o ON o.id = p.repost_of
+    LEFT JOIN personas a ON a.id = coalesce(o.author_id, p.author_id) AND a.status <> 'cast'
+    GROUP BY 1
 ) s
 
 -- name: latencies  How long each call of runs $1 that was answered took: milliseconds, int4send.

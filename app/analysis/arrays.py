@@ -34,7 +34,7 @@ def ints(name: str, values: ArrayLike, *, least: int = 0, below: int = 2**62) ->
     if found.size and found.dtype.kind not in "iu":
         raise ValueError(f"{name}: must be whole numbers, not {found.dtype}")
     _all(name, (found >= least) & (found < below), f"must be from {least} to {below - 1}")
-    return found.astype(np.int64)
+    return found.astype(np.int64, copy=False)
 
 
 def weights(values: ArrayLike | None, n: int) -> Floats:

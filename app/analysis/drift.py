@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from app.analysis.arrays import Floats, Ints, alike, floats, ints
 from app.analysis.talk import REPEATS_FROM, SHINGLE
@@ -17,6 +17,7 @@ from app.analysis.words import WINDOW, chance_divergence, divergence, mattr
 from app.world.memories import SAYS_NOTHING
 
 Text = Sequence[str]
+Codes = NDArray[np.int32]
 LETTERS_LEAST = 3
 WINDOWS_MOST = 100_000
 COMMON = 5
@@ -86,18 +87,17 @@ def said_before(texts: Sequence[Text]) -> Floats:
     """
     sizes = np.array([len(text) for text in texts], np.int64)
     number: dict[str, int] = {}
-    codes = np.array([number.setdefault(word, len(number)) for text in texts for word in text], np.int64)
-    of = np.repeat(np.arange(len(texts)), sizes)
+    words = (number.setdefault(word, len(number)) for text in texts for word in text)
+    codes = np.fromiter(words, np.int32, int(sizes.sum()))
+    of = np.repeat(np.arange(len(texts), dtype=np.int32), sizes)
     for step in _steps(SHINGLE):
         codes = _joined(codes, step)
     fits = of[: len(codes)] == of[SHINGLE - 1 :] if len(of) >= SHINGLE else np.zeros(0, bool)
     if not fits.any():
         return np.full(len(texts), np.nan)
-    _, kind = np.unique(codes[fits], return_inverse=True)
-    writer = of[: len(codes)][fits]
-    _, once = np.unique(writer * (int(kind.max()) + 1) + kind, return_index=True)
-    kind, writer = kind[once], writer[once]
-    first = np.full(int(kind.max()) + 1, len(texts))
+    kinds = int(codes.max()) + 1
+    writer, kind = np.divmod(np.unique(of[: len(codes)][fits] * np.int64(kinds) + codes[fits]), kinds)
+    first = np.full(kinds, len(texts))
     np.minimum.at(first, kind, writer)
     different = np.bincount(writer, minlength=len(texts)).astype(np.float64)
     earlier = np.bincount(writer, first[kind] < writer, len(texts))
@@ -115,13 +115,16 @@ def _steps(size: int) -> list[int]:
     return steps
 
 
-def _joined(codes: Ints, step: int) -> Ints:
+def _joined(codes: Codes, step: int) -> Codes:
     """A number for each pair of a code and the one `step` after it: equal pairs have equal numbers."""
     if len(codes) <= step:
-        return np.empty(0, np.int64)
-    base = int(codes.max()) + 1
-    pairs = codes[:-step] * base + codes[step:]
-    return np.asarray(np.unique(pairs, return_inverse=True)[1], np.int64)
+        return codes[:0]
+    pairs = codes[:-step] * (np.int64(codes.max()) + 1) + codes[step:]
+    order = np.argsort(pairs)
+    pairs = pairs[order]
+    joined = np.zeros(len(pairs), np.int32)
+    joined[order[1:]] = np.cumsum(pairs[1:] != pairs[:-1], dtype=np.int32)
+    return joined
 
 
 def near_copy_rates(shares: ArrayLike, window: ArrayLike) -> list[float | None]:

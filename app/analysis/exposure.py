@@ -5,7 +5,7 @@ being seen). What one is shown of oneself does not count. People are whole numbe
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from app.analysis.arrays import Floats, Ints, alike, ints, mean, summed, weights
 
@@ -102,13 +102,18 @@ def _entropies(viewer: Ints, shown: Ints, weight: Floats) -> Floats:
     """By viewer, the entropy in bits of what it was shown: log₂ W - Σ w log₂ w / W."""
     if not len(viewer):
         return np.empty(0)
-    _, v = np.unique(viewer, return_inverse=True)
-    kinds, s = np.unique(shown, return_inverse=True)
-    pairs, place = np.unique(v * len(kinds) + s, return_inverse=True)
-    by_pair = summed(place, weight / weight.max(), len(pairs))
-    of, viewers = pairs // len(kinds), int(v.max()) + 1
-    whole = summed(of, by_pair, viewers)
-    share = by_pair / whole[of]
+    order = np.lexsort((shown, viewer))
+    v, s = viewer[order], shown[order]
+    of_next = v[1:] != v[:-1]
+    viewers, pairs = (_starts(one) for one in (of_next, of_next | (s[1:] != s[:-1])))
+    by_pair = np.add.reduceat(weight[order] / weight.max(), pairs)
+    of = np.searchsorted(viewers, pairs, side="right") - 1
+    share = by_pair / summed(of, by_pair, len(viewers))[of]
     terms = np.zeros_like(share)
     np.log2(share, out=terms, where=share > 0)
-    return np.maximum(0, summed(of, -share * terms, viewers))
+    return np.maximum(0, summed(of, -share * terms, len(viewers)))
+
+
+def _starts(differs: NDArray[np.bool_]) -> Ints:
+    """Where something new begins, from whether each but the first differs from the one before."""
+    return np.flatnonzero(np.concatenate([[True], differs]))

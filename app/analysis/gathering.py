@@ -6,6 +6,7 @@ People and runs are places in arrays from 0 on, `NOWHERE` for none that is known
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import compress
 from typing import Any
 
 import asyncpg
@@ -25,6 +26,7 @@ from app.ledger.figures import FIGURES, LOST, OPEN
 
 METRICS_SQL = load("metrics")
 NOWHERE = -1
+ROWS_AT_ONCE = 5_000
 TEXTUAL: frozenset[Family] = frozenset({"language", "collapse"})
 _NONE = np.empty(0, np.int64)
 
@@ -39,6 +41,8 @@ class Acts:
     run: Ints
 
     def where(self, chosen: "NDArray[np.bool_]") -> "Acts":
+        if chosen.all():
+            return self
         return Acts(self.id[chosen], self.who[chosen], self.to[chosen], self.run[chosen])
 
 
@@ -53,12 +57,17 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """How often whoever was shown posts of an author, by run; each has the shape (n,)."""
+    """How often whoever was shown posts of an author, run by run: each has the shape (n,), `cuts` (runs - 1,)."""
 
     viewer: Ints
     author: Ints
-    run: Ints
     times: Ints
+    cuts: Ints
+
+    def of_run(self, run: int) -> tuple[Ints, Ints, Ints]:
+        """(viewer, author, times)."""
+        part = slice(*np.concatenate([[0], self.cuts, [len(self.times)]])[run : run + 2].tolist())
+        return self.viewer[part], self.author[part], self.times[part]
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,8 @@ class Gathered:
     """A world: `leaning` numbers the leanings (`UNKNOWN` for none), `side` is -1 or 1, or NaN; shape (people,).
 
     `parents`: of posts, then comments, the place of what each answers among these, `NOWHERE` for none. `reposts`: which
-    posts are reposts. `within`: whether acts outside `runs` don't count.
+    posts are reposts. `within`: whether acts outside `runs` don't count. `shown`, and `exposures`, which is how many
+    there are by run, where they were asked for.
     """
 
     people: Ints
@@ -92,6 +102,7 @@ class Gathered:
     within: bool
     texts: Texts = field(default_factory=lambda: Texts((), _NONE, _NONE))
     shown: Shown = field(default_factory=lambda: Shown(_NONE, _NONE, _NONE, _NONE))
+    exposures: Sequence[int] = ()
 
 
 async def gather(
@@ -101,11 +112,13 @@ async def gather(
     runs: Sequence[int] | None = None,
     since: int | None = None,
     venue: str | None = None,
+    counted: bool = False,
 ) -> Gathered:
     """Read the world at `url`, of one moment; of texts, exposures and calls what these families need.
 
     Args:
         runs, since, venue: which runs count; None for all. Acts outside of runs count only where all three are None.
+        counted: count exposures even though no family needs them.
 
     Raises:
         NotFound: there is no run of a number.
@@ -115,7 +128,7 @@ async def gather(
     try:
         async with snapshot(connection):
             await connection.execute(METRICS_SQL["roomy"])
-            return await _gather(connection, frozenset(families), runs, since, venue)
+            return await _gather(connection, frozenset(families), runs, since, venue, counted=counted)
     finally:
         connection.terminate()
 
@@ -126,6 +139,8 @@ async def _gather(
     numbers: Sequence[int] | None,
     since: int | None,
     venue: str | None,
+    *,
+    counted: bool,
 ) -> Gathered:
     within = any(one is not None for one in (numbers, since, venue))
     rows = await connection.fetch(METRICS_SQL["runs"], None if numbers is None else list(numbers), since or 0, venue)
@@ -159,12 +174,18 @@ async def _gather(
         for kind, acts in (("post", posts), ("comment", comments), ("like", likes), ("follow", follows))
     )
     texts = await _texts(connection, posts, comments, within=within) if families & TEXTUAL else Texts((), _NONE, _NONE)
-    shown = await _shown(connection, people, ids) if "exposure" in families else Shown(_NONE, _NONE, _NONE, _NONE)
+    shown = Shown(_NONE, _NONE, _NONE, _NONE)
+    exposures: list[int] = []
+    if "exposure" in families:
+        shown = await _shown(connection, people, ids)
+        exposures = [int(shown.of_run(run)[2].sum()) for run in range(len(ids))]
+    elif counted:
+        exposures = (await _columns(connection, "exposures", ids.tolist()))["times"].tolist()
     process = await _process(connection, rows) if "process" in families else {}
     played = [RunOf(row["id"], row["venue"], row["at"], process.get(row["id"], NOTHING)) for row in rows]
     return Gathered(
         people, _numbered(leanings), sides(leanings), posts, np.flatnonzero(p["repost"]), comments, parents, likes,
-        follows, played, within, texts, shown,
+        follows, played, within, texts, shown, exposures,
     )  # fmt: skip
 
 
@@ -211,21 +232,28 @@ def _numbered(leanings: Sequence[str | None]) -> Ints:
 
 async def _texts(connection: asyncpg.Connection, posts: Acts, comments: Acts, *, within: bool) -> Texts:
     wanted = [acts.id[acts.run >= 0].tolist() if within else None for acts in (posts, comments)]
-    rows = await connection.fetch(METRICS_SQL["texts"], *wanted)
-    kind = np.array([row["kind"] for row in rows], np.int64)
-    number = np.array([row["id"] for row in rows], np.int64)
-    at = np.where(kind == 0, _places(posts.id, number), _places(comments.id, number) + len(posts.id))
-    known = (at >= 0) & ~((kind == 1) & (at < len(posts.id)))
+    kind, number, bodies = [], [], []
+    async for row in connection.cursor(METRICS_SQL["texts"], *wanted, prefetch=ROWS_AT_ONCE):
+        kind.append(row["kind"])
+        number.append(row["id"])
+        bodies.append(row["body"])
+    is_comment, ids = np.array(kind, np.int64) == 1, np.array(number, np.int64)
+    at = np.where(is_comment, _places(comments.id, ids) + len(posts.id), _places(posts.id, ids))
+    known = np.where(is_comment, at >= len(posts.id), at >= 0)
     who, run = (np.concatenate([getattr(posts, name), getattr(comments, name)]) for name in ("who", "run"))
-    bodies = [row["body"] for row, there in zip(rows, known.tolist(), strict=True) if there]
-    return Texts(bodies, who[at[known]], run[at[known]])
+    return Texts(list(compress(bodies, known.tolist())), who[at[known]], run[at[known]])
 
 
 async def _shown(connection: asyncpg.Connection, people: Ints, runs: Ints) -> Shown:
-    found = await _columns(connection, "shown", runs.tolist())
-    viewer, author = _places(people, found["viewer"]), _places(people, found["author"])
-    known = (viewer >= 0) & (author >= 0)
-    return Shown(viewer[known], author[known], _places(runs, found["run"])[known], found["times"][known])
+    """What runs were shown, read one after the other, for it is millions."""
+    parts = [(_NONE, _NONE, _NONE)]
+    async for row in connection.cursor(METRICS_SQL["shown"], runs.tolist(), prefetch=1):
+        viewer, author = (_places(people, _numbers(row[name])) for name in ("viewer", "author"))
+        known = (viewer >= 0) & (author >= 0)
+        parts.append((viewer[known], author[known], _numbers(row["times"])[known]))
+    cuts = np.cumsum([len(times) for *_, times in parts])[1:-1]
+    viewer, author, times = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Shown(viewer, author, times, cuts)
 
 
 NOTHING = Process(1, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, _NONE)

@@ -68,7 +68,7 @@ async def measure_at(
 ) -> Measured:
     """`measure`, of the world at `url`."""
     metrics = chosen(names)
-    found = await gather(url, {*_families(metrics), "exposure"}, runs=runs, since=since)
+    found = await gather(url, _families(metrics), runs=runs, since=since, counted=True)
     return await asyncio.to_thread(_measured, found, metrics, seed)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from app.streams import stream
 
 Bools = NDArray[np.bool_]
 Count = Callable[["View"], float | None]
+One = TypeVar("One")
 
 
 class World:
@@ -84,6 +86,9 @@ class View:
             return np.equal(run, self.run)
         return run >= 0 if self.world.found.within else np.ones(len(run), bool)
 
+    def _of_runs(self, by_run: Sequence[One]) -> Sequence[One]:
+        return by_run if self.run is None else by_run[self.run : self.run + 1]
+
     def _each(self, *whose: Ints) -> Ints:
         """How often each person comes, shape (people,)."""
         found = np.concatenate(whose)
@@ -111,12 +116,11 @@ class View:
             there &= all_of_it.run <= self.run
         return Ties.of(self.people, all_of_it.who[there], all_of_it.to[there])
 
-    @cached_property
+    @property
     def shown(self) -> tuple[Ints, Ints, Ints]:
         """(viewer, author, how often)."""
         found = self.world.found.shown
-        counts = self._counts(found.run)
-        return found.viewer[counts], found.author[counts], found.times[counts]
+        return (found.viewer, found.author, found.times) if self.run is None else found.of_run(self.run)
 
     def endorsed(self, chosen: Callable[[Ints], Bools]) -> Floats:
         """The opinion of each person by what it liked and reposted in the runs that are chosen, NaN for none."""
@@ -197,8 +201,7 @@ class View:
 
     @property
     def played(self) -> Sequence[RunOf]:
-        runs = self.world.found.runs
-        return runs if self.run is None else [runs[self.run]]
+        return self._of_runs(self.world.found.runs)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -208,7 +211,7 @@ class View:
             "comments": len(self.comments.id),
             "likes": len(self.likes.id),
             "follows": len(self.follows.id),
-            "exposures": int(self.shown[2].sum()),
+            "exposures": sum(self._of_runs(self.world.found.exposures)),
             "runs": len(self.played),
         }
 
