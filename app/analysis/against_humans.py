@@ -216,13 +216,16 @@ def corrected_mean(
         tuned: Weigh the simulated answers by what they are worth, so that poor ones do no harm.
 
     Raises:
-        ValueError: not as many predicted as human values; a value that is no finite number; a level out of range.
+        ValueError: not as many predicted as human values, or one of them missing; a value that is no finite number; a
+            level out of range.
     """
     if len(human) != len(predicted):
         raise ValueError(f"{len(human)} people and {len(predicted)} predictions of them: there must be as many")
     if not 0 < level < 1:
         raise ValueError(f"level: must be between 0 and 1, not {level}")
     y, f, more = _given("people", human), _given("predicted", predicted), _given("simulated", simulated)
+    if len(y) < len(human) or len(f) < len(predicted):
+        raise ValueError("people and predictions of them must all be there: a missing one leaves out its pair")
     n, m = len(y), len(more)
     if n < 2 or m < 2:
         nothing = Mean(None, None, None, "ppi")

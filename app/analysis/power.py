@@ -6,6 +6,7 @@ effect that would matter: a pilot's own is too noisy to plan with (Albers & Lake
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import ceil, comb, isfinite, sqrt
 from statistics import NormalDist, fmean, stdev
 from typing import Any
@@ -15,8 +16,11 @@ from app.analysis.intervals import Share, share
 from app.streams import number
 
 SIMULATIONS = 2_000
-ASSIGNMENTS = 999
-"""Drawn for each simulated test; all there are, where these are fewer."""
+ASSIGNMENTS, EXACT = 999, 4_096
+"""Drawn for a batch of simulated tests; all there are, where these are `EXACT` or fewer."""
+
+BATCHES = 20
+"""Batches that each have assignments of their own, so that no draw decides for all simulated tests."""
 
 MOST_RUNS = 500
 PILOT_LEAST = 2
@@ -43,8 +47,9 @@ class Power:
 class Needed:
     """The fewest runs an arm that reach the power `wanted`; None where `MOST_RUNS` don't, or nothing is to be found.
 
-    `normal` is what the approximation says, `cautious` the same with the upper 80 % limit of the pilot's variance
-    (Browne 1995, Statistics in Medicine 14(17), 1933-1940): small pilots take the spread for smaller than it is.
+    `normal` is what the approximation says, but as many as the test needs to have a p of alpha at all; `cautious` the
+    same with the upper 80 % limit of the pilot's variance (Browne 1995, Statistics in Medicine 14(17), 1933-1940):
+    small pilots take the spread for smaller than it is.
     """
 
     wanted: float
@@ -188,10 +193,11 @@ def _simulated(pilot: _Pilot, effect: float, runs: int, alpha: float, simulation
     import numpy as np
 
     rng = np.random.default_rng(number(seed, "power", runs, bits=63))
-    assignments, exact = _assignments(pilot.paired, runs, rng)
-    step = max(1, AT_ONCE // (len(assignments) + 2 * runs))
+    step = max(1, min(-(-simulations // BATCHES), AT_ONCE // (EXACT + 2 * runs)))
     found = 0
+    every = _every(pilot.paired, runs)
     for start in range(0, simulations, step):
+        assignments = _some(pilot.paired, runs, rng) if every is None else every
         count = min(step, simulations - start)
         drawn = [_drawn(arm, pilot.sd or 1.0, (count, runs), rng) for arm in pilot.arms]
         drawn[0] = drawn[0] + effect
@@ -202,24 +208,27 @@ def _simulated(pilot: _Pilot, effect: float, runs: int, alpha: float, simulation
         by_chance = np.abs(values @ assignments.T)
         ties = 1e-9 * np.abs(values).sum(axis=1)
         extreme = (by_chance >= (observed - ties)[:, None]).sum(axis=1)
-        p = extreme / len(assignments) if exact else (extreme + 1) / (len(assignments) + 1)
+        p = (extreme + 1) / (len(assignments) + 1) if every is None else extreme / len(assignments)
         found += int((p <= alpha * (1 + 1e-9)).sum())
     return found
 
 
-def _assignments(paired: bool, runs: int, rng: Any) -> tuple[Any, bool]:
-    """Rows of ±1 for pairs; else of 1 where a run is treated and 0 where not. And whether these are all there are."""
+def _every(paired: bool, runs: int) -> Any:
+    """Rows of ±1 for pairs; else of 1 where a run is treated and 0 where not. None where they are too many."""
     import numpy as np
 
+    bits = runs if paired else 2 * runs
+    if bits > 62 or (2**runs if paired else comb(bits, runs)) > EXACT:
+        return None
+    each = np.arange(2**bits)[:, None] >> np.arange(bits) & 1
+    return 1.0 - 2.0 * each if paired else each[each.sum(axis=1) == runs].astype(float)
+
+
+def _some(paired: bool, runs: int, rng: Any) -> Any:
+    """As many such rows, drawn."""
     if paired:
-        if runs < 63 and 2**runs <= ASSIGNMENTS + 1:
-            return 1.0 - 2.0 * (np.arange(2**runs)[:, None] >> np.arange(runs) & 1), True
-        return 1.0 - 2.0 * rng.integers(0, 2, (ASSIGNMENTS, runs)), False
-    if comb(2 * runs, runs) <= ASSIGNMENTS + 1:
-        every = np.arange(4**runs)[:, None] >> np.arange(2 * runs) & 1
-        return every[every.sum(axis=1) == runs].astype(float), True
-    order = rng.random((ASSIGNMENTS, 2 * runs)).argsort(axis=1)
-    return (order < runs).astype(float), False
+        return 1.0 - 2.0 * rng.integers(0, 2, (ASSIGNMENTS, runs))
+    return (rng.random((ASSIGNMENTS, 2 * runs)).argsort(axis=1) < runs).astype(float)
 
 
 def _drawn(arm: Sequence[float], sd: float, shape: tuple[int, int], rng: Any) -> Any:
@@ -245,7 +254,12 @@ def _normal_runs(pilot: _Pilot, wanted: float, alpha: float, sd: float | None) -
     apart = pilot.effect / sd
     if len(pilot.arms) / (apart * apart + 1e-300) > 1e12:
         return None
-    return normal_runs(apart, len(pilot.arms), wanted, alpha)
+    return max(normal_runs(apart, len(pilot.arms), wanted, alpha), _possible(pilot.paired, alpha))
+
+
+def _possible(paired: bool, alpha: float) -> int:
+    """The fewest runs an arm with which the test can have a p of alpha at all."""
+    return next(runs for runs in count(2) if 2 / (2**runs if paired else comb(2 * runs, runs)) <= alpha)
 
 
 def _upper_sd(pilot: _Pilot) -> float | None:

@@ -93,8 +93,10 @@ def heterogeneity(effects: Mapping[str, tuple[float, float]], *, level: float = 
 
     Q = Σ w (θ - θ̄)² with w = 1 / SE² (Cochran 1954, Biometrics 10(1), 101-129); I² = max(0, (Q - df) / Q) (Higgins &
     Thompson 2002, Statistics in Medicine 21(11), 1539-1558); τ² = max(0, (Q - df) / (Σw - Σw² / Σw)) and the mean
-    weighed by 1 / (SE² + τ²) (DerSimonian & Laird 1986, Controlled Clinical Trials 7(3), 177-188); a further level by
-    t(k - 2) √(τ² + SE²) (Higgins, Thompson & Spiegelhalter 2009, J. R. Stat. Soc. A 172(1), 137-159).
+    weighed by w* = 1 / (SE² + τ²) (DerSimonian & Laird 1986, Controlled Clinical Trials 7(3), 177-188); its interval
+    by t(k - 1) √(s / Σw*), s = Σ w* (θ - θ̄)² / (k - 1) but at least 1 (Hartung & Knapp 2001, Statistics in Medicine
+    20(24), 3875-3889; Röver, Knapp & Friede 2015, BMC Med. Res. Methodol. 15, 99), Gauss' for one level; a further one
+    by t(k - 2) √(τ² + 1 / Σw*) (Higgins, Thompson & Spiegelhalter 2009, J. R. Stat. Soc. A 172(1), 137-159).
 
     Raises:
         ValueError: an effect or an error that is no finite number, or an error that is not above 0.
@@ -117,7 +119,10 @@ def heterogeneity(effects: Mapping[str, tuple[float, float]], *, level: float = 
     tau2 = max(0.0, (q - (k - 1)) / spare) if k > 1 and spare else 0.0
     random = [1 / (error * error + tau2) for _, error in pairs]
     middle, error = _weighed(pairs, random), 1 / sqrt(sum(random))
-    half = float(ndtri((1 + level) / 2)) * error
+    wide = (
+        sum(w * (value - middle) ** 2 for w, (value, _) in zip(random, pairs, strict=True)) / (k - 1) if k > 1 else 1.0
+    )
+    half = float(stdtrit(k - 1, (1 + level) / 2) if k > 1 else ndtri((1 + level) / 2)) * error * sqrt(max(1.0, wide))
     further = float(stdtrit(k - 2, (1 + level) / 2)) * sqrt(tau2 + error * error) if k > 2 else None
     several = k > 1
     return Heterogeneity(

@@ -4,6 +4,7 @@ import json
 from math import sqrt
 from random import Random
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,3 +197,20 @@ def test_answers_that_are_worth_nothing_do_no_harm_when_tuned() -> None:
     plain, tuned = corrected_mean(y, f, more), corrected_mean(y, f, more, tuned=True)
     assert (plain.gain or 0) < 0.1
     assert tuned.gain == pytest.approx(1, abs=0.05)
+
+
+def test_more_than_twelve_different_values_are_put_into_tenths() -> None:
+    """Even numbers of people, odd ones of personas: as categories they have nothing in common, in tenths nearly all."""
+    for kinds, apart in ((12, True), (40, False)):
+        even, odd = ([float(k) for k in range(first, kinds, 2)] * 10 for first in (0, 1))
+        assert (distance(agreement([odd, odd], even, seed=1), "total variation") == 1) is apart
+    found = agreement([[13.0] * 3], [float(k) for k in range(12)], seed=1)
+    assert distance(found, "total variation") == pytest.approx(1 - 2 / 12), "thirteen: the last cell has two of twelve"
+
+
+def test_a_missing_answer_does_not_shift_whose_prediction_is_whose() -> None:
+    missing: list[Any] = [1.0, None, 3.0]
+    with pytest.raises(ValueError, match="leaves out its pair"):
+        corrected_mean(missing, [1.0, 2.0, 3.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="leaves out its pair"):
+        corrected_mean([1.0, 2.0, 3.0], missing, [1.0, 2.0])

@@ -1,6 +1,7 @@
 """Arms compared, against published figures, scipy and figures worked out by hand."""
 
 import json
+from itertools import combinations
 from math import sqrt
 from random import Random
 from statistics import fmean
@@ -282,3 +283,60 @@ def test_intervals_cover_what_they_should() -> None:
             held[name] += one.low <= 1 <= one.high
     assert all(0.88 * 400 <= held[name] <= 0.99 * 400 for name in ("bca", "bca of pairs")), held
     assert all(0.91 * 400 <= held[name] <= 0.985 * 400 for name in ("t", "t of pairs")), held
+
+
+def test_unequal_arms_are_compared_by_welchs_t() -> None:
+    """All 35 ways to choose 3 of 7, by scipy's t; and a small arm that varies more is not taken for another mean."""
+    treated, control = [5.0, 9.0, 1.0], [2.0, 3.0, 2.5, 3.5]
+
+    def t(one: list[float], other: list[float]) -> float:
+        return abs(float(stats.ttest_ind(one, other, equal_var=False).statistic))
+
+    every, observed = [*treated, *control], t(treated, control)
+    ways = [
+        t([every[i] for i in some], [every[i] for i in range(7) if i not in some]) for some in combinations(range(7), 3)
+    ]
+    found = permutation_test(treated, control, seed=1)
+    assert (found.p, found.draws) == (sum(way >= observed - 1e-9 for way in ways) / 35, 35)
+    rng = np.random.default_rng(7)
+    false = sum(
+        (permutation_test((3 * rng.normal(size=4)).tolist(), rng.normal(size=12).tolist(), seed=1).p or 1) <= 0.05
+        for _ in range(400)
+    )
+    assert false / 400 < 0.14, "the difference alone: 0.24"
+
+
+@pytest.mark.parametrize("arms", [([1.0, 1], [0.0, 0, 0]), ([1.0], [0.0, 0, 0]), ([0.0, 0], [0.0, 0, 1])])
+def test_unequal_arms_that_hardly_vary_have_a_p(arms: tuple[list[float], list[float]]) -> None:
+    ways = [sum(some) for some in combinations([*arms[0], *arms[1]], len(arms[0]))]
+    apart = [abs(way / len(arms[0]) - (sum(map(sum, arms)) - way) / len(arms[1])) for way in ways]
+    observed = abs(fmean(arms[0]) - fmean(arms[1]))
+    assert permutation_test(*arms, seed=1).p == pytest.approx(sum(one >= observed - 1e-9 for one in apart) / len(ways))
+
+
+def test_over_all_arms_large_ones_weigh_more() -> None:
+    """Σ nⱼ (x̄ⱼ - x̄)² as Kruskal's F test has it: of assignments drawn anew by hand as many reach it."""
+    arms = [[1.0, 2, 3], [2.0, 3, 4, 5, 6, 7, 4, 5], [3.0, 8]]
+    every, cuts = np.array([x for arm in arms for x in arm]), [3, 11]
+
+    def between(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+        return float(sum(len(part) * (part.mean() - every.mean()) ** 2 for part in np.split(values, cuts)))
+
+    rng = np.random.default_rng(1)
+    wanted = np.mean([between(rng.permutation(every)) >= between(every) - 1e-9 for _ in range(20_000)])
+    assert overall_test(arms, paired=False, seed=1).p == pytest.approx(wanted, abs=0.02)
+
+
+def test_assignments_are_all_looked_at_up_to_sixteen_pairs() -> None:
+    assert [flip_test([1.0] * n, seed=1).draws for n in (16, 17)] == [65_536, DRAWS]
+
+
+def test_equivalence_has_the_interval_of_one_less_two_alpha_and_p_of_alpha_is_enough() -> None:
+    values = {"a": [0.0] * 8, "b": [0.3, -0.2, 0.5, 0.1, 0.4, -0.3, 0.2, 0.0]}
+    seeds = range(8)
+    [found] = equivalence(values, seeds=seeds, margin=0.6, seed=1)
+    t = t_mean(values["b"], 0.9)
+    assert (found.low, found.high) == pytest.approx((t.low, t.high))
+    assert found.p is not None
+    for alpha, equal in ((found.p, True), (found.p * 0.999, False)):
+        assert equivalence(values, seeds=seeds, margin=0.6, seed=1, alpha=alpha)[0].equivalent is equal

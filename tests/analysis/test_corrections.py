@@ -86,3 +86,9 @@ def test_holm_finds_nothing_false_where_twenty_uncorrected_tests_do() -> None:
         adjusted += min(p for p in holm(ps) if p is not None) <= 0.05
     assert plain > 550
     assert adjusted < 80
+
+
+def test_a_p_of_just_alpha_is_significant() -> None:
+    both = adjust({"a": 0.025, "b": 1.0}, {"c": 0.05})
+    assert [one.adjusted for one in both] == [0.05, 1.0, 0.05]
+    assert [one.significant for one in both] == [True, False, True]

@@ -2,8 +2,9 @@
 
 from math import sqrt
 from random import Random
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -116,3 +117,28 @@ def test_what_is_out_of_range_is_refused(options: dict[str, float], fault: str) 
         power({**PAIRS, "third": NORMAL}, seeds=SEEDS, runs=5, seed=1)
     with pytest.raises(ValueError, match="wanted"):
         needed(PAIRS, seeds=SEEDS, seed=1, wanted=1.0)
+
+
+def test_no_single_draw_of_assignments_decides_what_power_is() -> None:
+    """By seed the power varies as shares of 2,000 do, so that Wilson's interval tells all there is to tell."""
+    found = [power(PAIRS, seeds=SEEDS, runs=13, effect=0.8, seed=seed).power.share or 0 for seed in range(30)]
+    assert stdev(found) < 1.5 * sqrt(fmean(found) * (1 - fmean(found)) / 2000)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_approximations_never_promise_what_the_test_cannot_show(paired: bool) -> None:
+    """A huge effect needs 6 pairs (2 / 2^6 = 0.031), or 4 runs an arm (2 / 70 = 0.029), whatever Gauss says."""
+    found = needed(PAIRS if paired else ARMS, seeds=SEEDS, effect=50, paired=paired, seed=1)
+    assert (found.runs, found.normal, found.cautious) == ((6,) * 3 if paired else (4,) * 3)
+
+
+def test_a_pilot_is_smoothed_by_silvermans_bandwidth() -> None:
+    """Two runs, ±1: of 200 draws, those between -0.1 and 0.1 are as many as two bells have there."""
+    from app.analysis.power import _drawn
+
+    h = (4 / 6) ** 0.2
+    drawn = _drawn([-1.0, 1.0], sqrt(2), (200, 1000), np.random.default_rng(1))
+    spread = sqrt(1 + h * h)
+    wanted = stats.norm.cdf(0.1 * spread, 1, h) - stats.norm.cdf(-0.1 * spread, 1, h)
+    assert np.mean(np.abs(drawn) < 0.1) == pytest.approx(wanted, rel=0.05)
+    assert drawn.var() == pytest.approx(1, abs=0.02)
