@@ -13,9 +13,13 @@ from app.analysis.realism import Value, balance
 from app.analysis.words import cross_similarity, mean_similarity, vectors
 
 
-def distinct_share(texts: Sequence[Text]) -> float | None:
-    """The share of texts that are different, by their words; 1: no two are the same. None for none."""
-    return len({tuple(text) for text in texts}) / len(texts) if texts else None
+def distinct_share(texts: Sequence[Text], bodies: Sequence[str]) -> float | None:
+    """The share of texts that are different; 1: no two are the same. None for none.
+
+    Texts are told apart by their words, and those without any (emoji) by their bodies.
+    """
+    different = {tuple(text) or body.strip() for text, body in zip(texts, bodies, strict=True)}
+    return len(different) / len(texts) if texts else None
 
 
 def text_similarity(texts: Sequence[Text]) -> float | None:

@@ -156,8 +156,8 @@ async def _gather(
     c = await _columns(connection, "comments")
     parent, post = _places(p["id"], p["parent"]), _places(p["id"], c["post"])
     author = _places(people, p["author"])
-    root = np.where((p["repost"] > 0) & (parent >= 0), author[parent] if len(author) else parent, author)
-    posts = Acts(p["id"], author, np.where(parent >= 0, author[parent] if len(author) else parent, NOWHERE), _NONE)
+    of = np.where(parent >= 0, author[parent] if len(author) else parent, NOWHERE)
+    posts = Acts(p["id"], author, of, _NONE)
     seen = post >= 0
     c, post = {name: column[seen] for name, column in c.items()}, post[seen]
     answered = _places(c["id"], c["parent"])
@@ -166,7 +166,7 @@ async def _gather(
     k = await _columns(connection, "likes")
     liked = _places(p["id"], k["post"])
     k, liked = {name: column[liked >= 0] for name, column in k.items()}, liked[liked >= 0]
-    likes = Acts(k["id"], _places(people, k["who"]), root[liked], _NONE)
+    likes = Acts(k["id"], _places(people, k["who"]), np.where(p["repost"] > 0, of, author)[liked], _NONE)
     f = await _columns(connection, "follows")
     follows = Acts(f["id"], _places(people, f["who"]), _places(people, f["whom"]), _NONE)
     posts, comments, likes, follows = (

@@ -182,8 +182,7 @@ class View:
             middle = len(self.texts) // 2
             before, after = self.texts[:middle], self.texts[middle:]
         else:
-            before, after = np.flatnonzero(self.world.found.texts.run == self.run - 1), self.texts
-            before = before if self.run else before[:0]
+            before, after = View(self.world, self.run - 1).texts if self.run else self.texts[:0], self.texts
         one, other = (drift.topics(self.tokens(part), np.zeros(len(part), np.int64)) for part in (before, after))
         return (one[0] if one else {}), (other[0] if other else {})
 
@@ -282,7 +281,7 @@ VALUES: dict[str, Count] = {
     "toxicity_share": lambda v: tone.toxicity_share(v.bodies(v.looked_at)),
     "near_copy_rate": _near_copies,
     "lexical_diversity": _diversity,
-    "distinct_share": lambda v: collapse.distinct_share(v.tokens(v.texts)),
+    "distinct_share": lambda v: collapse.distinct_share(v.tokens(v.texts), v.bodies(v.texts)),
     "text_similarity": lambda v: collapse.text_similarity(v.tokens(v.looked_at)),
     "self_similarity": lambda v: v.self_similarity.value,
     "agreement": lambda v: v.agreement.value,

@@ -57,6 +57,7 @@ def test_positions_are_mean_sides_of_whom_one_endorsed() -> None:
     found = opinions.positions([0, 0, 0, 0, 3, 3, 1], [1, 1, 2, 0, 0, 2, 3], side)
     assert found[[0, 3]].tolist() == pytest.approx([-1 / 3, 0])
     assert np.isnan(found[[1, 2]]).all(), "who endorses nobody on a side has no opinion that is known"
+    assert np.isnan(opinions.positions([0, 1], [0, 2], side)[0]), "who endorses oneself says nothing by it"
     with pytest.raises(ValueError, match="author"):
         opinions.positions([0], [4], side)
 
@@ -98,12 +99,16 @@ def test_known_toxicity_share() -> None:
     assert [one for one in (*TOXIC, *HARMLESS, *MISSED) if tone.toxic(one)] == [*TOXIC]
     assert tone.toxicity_share([*TOXIC, *HARMLESS, *MISSED]) == 0.3
     assert tone.toxicity_share([]) is None
+    valence = {"hero": 2.6, "blame": -1.4, "boring": -1.3, "idiot": -2.3, "awful": -2.0, "weak": -1.9}
+    assert {word: tone._scorer().lexicon[word] for word in valence} == valence
+    assert [word for word in valence if tone.toxic(f"you {word}")] == ["idiot", "awful"], "harsh is -2 and less"
 
 
 def test_known_distinct_share() -> None:
-    assert collapse.distinct_share(FOUR) == 0.75
-    assert collapse.distinct_share(FOUR[:2]) == 0.5
-    assert collapse.distinct_share([]) is None
+    assert collapse.distinct_share(FOUR, ["", "", "", ""]) == 0.75
+    assert collapse.distinct_share(FOUR[:2], ["one", "other"]) == 0.5, "it goes by words"
+    assert collapse.distinct_share([[]] * 4, ["🎉", "😀", "😀 ", "..."]) == 0.75, "or by what there is without words"
+    assert collapse.distinct_share([], []) is None
 
 
 def test_known_text_similarity() -> None:
@@ -117,6 +122,8 @@ def test_known_self_similarity() -> None:
     assert found.value == pytest.approx(1), "each repeats itself"
     assert found.n == 2, "one has a single text"
     assert collapse.self_similarity([same, other], np.array([0, 0])).value == 0
+    three = collapse.self_similarity([same, other, same], np.array([0, 0, 0]))
+    assert three.value == pytest.approx(1 / 2), "the one in the middle is a later one"
     assert collapse.self_similarity([same, other], np.array([0, 1])).value is None
 
 

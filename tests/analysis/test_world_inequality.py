@@ -35,6 +35,7 @@ def test_known_top_share() -> None:
     """Of 20 people the top tenth are two: 10 + 5 of 33."""
     assert inequality.top_share([10, 5] + [1] * 18) == pytest.approx(15 / 33)
     assert inequality.top_share([3, 1], 0.5) == pytest.approx(3 / 4)
+    assert inequality.top_share([4, 3, 2, 1, 0]) == pytest.approx(4 / 10), "a tenth of five is one"
     assert inequality.top_share([1] * 10, 0.3) == pytest.approx(0.3), "0.3 · 10 is 3, not a hair more"
 
 

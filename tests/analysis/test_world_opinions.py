@@ -36,6 +36,9 @@ def test_known_esteban_ray() -> None:
 def test_opinions_go_to_the_nearest_point() -> None:
     counts, places = polarisation.on_points([-1, -0.9, 0.1, 1, 1], points=3)
     assert (counts.tolist(), places.tolist()) == ([2, 1, 2], [-1, 0, 1])
+    counts, places = polarisation.on_points([0.5, -0.5])
+    assert places.tolist() == pytest.approx([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1]), "seven of them"
+    assert counts.tolist() == [0, 0, 1, 0, 0, 1, 0], "who is halfway goes up"
 
 
 def test_what_has_no_value_is_none() -> None:
