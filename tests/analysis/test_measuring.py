@@ -20,7 +20,7 @@ INSERT INTO personas (username, description, profile, status) VALUES
     ('cat', 'x', '{"leaning": "right"}', 'departed'), ('dan', 'x', '{}', 'paused'), ('zoe', 'x', '{}', 'cast');
 INSERT INTO runs (id, venue, slot, seed, state, turns_total, world_at) VALUES
     (1, 'feed', 'a', 1, 'completed', 3, '2026-11-20 12:00Z'), (2, 'dialogue', 'b', 1, 'completed', 1, NULL),
-    (3, 'feed', 'c', 1, 'partial', 3, '2026-11-20 13:00Z');
+    (3, 'feed', 'c', 1, 'partial', 2, '2026-11-20 13:00Z');
 INSERT INTO turns (id, run_id, persona_id, ordinal, state) VALUES
     (1, 1, 1, 1, 'done'), (2, 1, 2, 2, 'done'), (3, 1, 3, 3, 'refused'), (4, 2, 1, 1, 'done'),
     (5, 3, 2, 1, 'done'), (6, 3, 3, 2, 'failed'), (7, 3, 4, 3, 'limit');
