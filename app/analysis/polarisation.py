@@ -44,8 +44,8 @@ def bimodality(opinions: ArrayLike) -> float | None:
         opinions: shape (n,).
 
     Returns:
-        0 to 1 (two points and many people; two halves of 4, 20, 100 have 0.13, 0.77, 0.95); None for n < 4, or where all
-        are the same.
+        0 to 1 (two points and many people; two halves of 4, 20, 100 people have 0.13, 0.77, 0.95). None for n < 4, or
+        where all are the same.
 
     Raises:
         ValueError: one is not finite.

@@ -130,8 +130,8 @@ def reckoned(rows: Rows) -> tuple[dict[str, float | None], int]:
     active = {*own_posts, *own_comments, *(who for who, _ in own_likes), *(a for a, b in rows.follows if a in people)}
     got = Counter(to for who, to in own_likes if to != who and to in people)
     x = sorted((got[n] for n in people), reverse=True)
-    n = len(people)
-    gini = sum(abs(a - b) for a in x for b in x) / (2 * n * (n - 1)) * n / sum(x) if n > 1 and sum(x) else None
+    n, likes_got = len(people), got.total()
+    gini = sum(abs(a - b) for a in x for b in x) / (2 * n * (n - 1)) * n / likes_got if n > 1 and likes_got else None
 
     seen: dict[int, Counter[int]] = defaultdict(Counter)
     exposures = 0
@@ -198,7 +198,7 @@ def reckoned(rows: Rows) -> tuple[dict[str, float | None], int]:
         "likes_per_persona": len(own_likes) / n,
         "follows_per_persona": sum(a in people for a, _ in rows.follows) / n,
         "attention_gini": gini,
-        "top_share": sum(x[: -(-n // 10)]) / sum(x) if sum(x) else None,
+        "top_share": sum(x[: -(-n // 10)]) / likes_got if likes_got else None,
         "participation_entropy": entropy(Counter(own_posts + own_comments)) if own_posts + own_comments else None,
         "exposure_entropy": mean([entropy(by) for by in seen.values()]),
         "effective_authors": mean([2 ** entropy(by) for by in seen.values()]),
