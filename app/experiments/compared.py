@@ -71,8 +71,9 @@ def families_of(design: Experiment, frozen: Mapping[str, Any] | None) -> dict[st
 def outcomes_of(design: Experiment, trials: Sequence[Trial], families: Mapping[str, Family]) -> list[dict[str, Any]]:
     """What each outcome comes to: comparison, adjusted p by arm, equivalence, and a sentence."""
     compared = {name: _comparison(design, trials, name) for name in families}
-    adjusted = _adjusted(compared, families, alpha_of(design.outcomes.level))
-    return [_told(design, trials, name, families[name], compared[name], adjusted) for name in families]
+    alpha = alpha_of(design.outcomes.level)
+    adjusted, least = (_adjusted(compared, families, alpha, figure) for figure in ("p", "least"))
+    return [_told(design, trials, name, families[name], compared[name], adjusted, least) for name in families]
 
 
 def _seed(design: Experiment, name: str) -> int:
@@ -97,10 +98,10 @@ def _comparison(design: Experiment, trials: Sequence[Trial], name: str) -> dict[
 
 
 def _adjusted(
-    compared: Mapping[str, Mapping[str, Any]], families: Mapping[str, Family], alpha: float
+    compared: Mapping[str, Mapping[str, Any]], families: Mapping[str, Family], alpha: float, figure: str
 ) -> dict[tuple[str, str], Adjusted]:
-    """By outcome and arm; every contrast of an outcome counts in its family."""
-    tests = {(name, one["arm"]): one["test"]["p"] for name, found in compared.items() for one in found["contrasts"]}
+    """By outcome and arm each `p`, or the `least` there can be; every contrast of an outcome counts in its family."""
+    tests = {(name, one["arm"]): one["test"][figure] for name, found in compared.items() for one in found["contrasts"]}
     keys = {"\x1f".join(place): place for place in tests}
     ps: dict[Family, dict[str, float | None]] = {"primary": {}, "exploratory": {}}
     for key, place in keys.items():
@@ -115,6 +116,7 @@ def _told(
     family: Family,
     comparison: dict[str, Any],
     adjusted: Mapping[tuple[str, str], Adjusted],
+    least: Mapping[tuple[str, str], Adjusted],
 ) -> dict[str, Any]:
     ps = {
         one["arm"]: {
@@ -124,6 +126,7 @@ def _told(
             "of": adjusted[name, one["arm"]].of,
             "significant": adjusted[name, one["arm"]].significant,
             "least": one["test"]["least"],
+            "least_adjusted": least[name, one["arm"]].adjusted,
         }
         for one in comparison["contrasts"]
     }
@@ -205,7 +208,7 @@ def _weighed(family: str, p: Mapping[str, Any], equal: Mapping[str, Any] | None,
         return found if family == "primary" else f"{found}; exploratory, to be tested in runs of its own"
     if same:
         return f"equivalent {within}, by two one-sided tests ({corrected} for a difference)"
-    if p["least"] is None or p["least"] > alpha * (1 + 1e-9):
+    if p["least_adjusted"] is None or p["least_adjusted"] > alpha * (1 + 1e-9):
         return f"so few runs could not have shown any difference ({corrected})"
     return f"no difference was shown, which does not say that there is none ({corrected})"
 
@@ -253,6 +256,12 @@ def _by_replicate(design: Experiment, trials: Sequence[Trial], variant: str, nam
     return [there.get(replicate) for replicate in range(len(design.all_seeds()))]
 
 
+def power_alpha(design: Experiment, name: str) -> float:
+    """The alpha that power is told for: of primary outcomes what Holm leaves to the first of all their contrasts."""
+    tests = len(design.outcomes.primary) * len(arms_of(design)) if name in design.outcomes.primary else 1
+    return alpha_of(design.outcomes.level) / max(1, tests)
+
+
 def pilot_of(design: Experiment, trials: Sequence[Trial], name: str, arm: str) -> dict[str, Any]:
     """The control's and an arm's runs, as `analysis.power` takes them."""
     control = design.control
@@ -261,7 +270,7 @@ def pilot_of(design: Experiment, trials: Sequence[Trial], name: str, arm: str) -
         "pilot": {control: values[control], arm: values[arm]},
         "seeds": {control: seeds[control], arm: seeds[arm]},
         "paired": design.outcomes.paired,
-        "alpha": alpha_of(design.outcomes.level),
+        "alpha": power_alpha(design, name),
         "seed": number(design.seed, "power", name, arm, bits=62),
     }
 

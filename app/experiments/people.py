@@ -152,5 +152,14 @@ def fits(design: Experiment, outcome: str, people: Sequence[Person]) -> None:
             and ((low is not None and one.value < low) or (high is not None and one.value > high))
         ]
     )
+    named = [one.persona.casefold() for one in people if one.persona]
+    first = {name: place for place, name in reversed([*enumerate(named)])}
+    _refuse(
+        [
+            (f"persona {name[:40]!r}", "stands there twice: a persona is made after one person")
+            for place, name in enumerate(named)
+            if first[name] != place
+        ]
+    )
     if asked is None and any(one.group or one.persona for one in people):
         raise Invalid(f"group, persona: {outcome} has one value a run, which is no persona's")

@@ -24,6 +24,7 @@ from app.experiments.compared import (
     families_of,
     outcomes_of,
     pilot_of,
+    power_alpha,
     power_of,
     sensitivity_of,
     unit_of,
@@ -114,7 +115,7 @@ def told(
         "sensitivity": sensitivity_of(design, known, primary or list(families)),
         "cost": _cost(design, known),
         "missing": missing(known, list(families), over=not provisional),
-        "methods": methods(design, measured),
+        "methods": methods(design, measured, row.get("reason")),
     }
     listed: dict[str, Any] = _listed(whole)
     return listed
@@ -246,7 +247,7 @@ def stamp(
     return {"label": "exploratory" if reasons else "calibrated", "reasons": reasons}
 
 
-def methods(design: Experiment, measured: Sequence[Mapping[str, Any]]) -> str:
+def methods(design: Experiment, measured: Sequence[Mapping[str, Any]], reason: str | None = None) -> str:
     """What was done, in sentences, from what was really done."""
     rules = design.outcomes
     contrasts = [one for told_of in measured for one in told_of["comparison"]["contrasts"]]
@@ -263,6 +264,11 @@ def methods(design: Experiment, measured: Sequence[Mapping[str, Any]]) -> str:
     said += _corrections(measured)
     if any(one["comparison"]["overall"] for one in measured):
         said.append(f"Over all arms {DRAWS:,} drawn assignments were looked at (Edgington & Onghena 2007).")
+    if by_precision(reason):
+        said.append(
+            f"Runs were looked at as they came, until a {reason}: intervals are a little narrower, and p a little"
+            " smaller, than they should be (docs/statistics.md)."
+        )
     if any(one["equivalence"] for one in measured):
         said.append(f"Equivalence: two one-sided t tests at {alpha_of(rules.level):.3g} (Schuirmann 1987).")
     if design.sensitivity:
@@ -273,6 +279,11 @@ def methods(design: Experiment, measured: Sequence[Mapping[str, Any]]) -> str:
         "Effect sizes: Hedges' g (1981), Cliff's delta (1993)" + (", d_z (Cohen 1988)." if rules.paired else ".")
     )
     return " ".join(said)
+
+
+def by_precision(reason: str | None) -> bool:
+    """Whether an experiment ended because a difference was known well enough (`runner.stopped_by`)."""
+    return (reason or "").startswith("stopping rule") and " is known to ±" in (reason or "")
 
 
 def _intervals(contrasts: Iterable[Mapping[str, Any]], *, paired: bool, level: float) -> str:
@@ -353,7 +364,7 @@ def powered(
         "effect": chosen,
         "effect_from": source,
         "wanted": wanted,
-        "alpha": alpha,
+        "alpha": power_alpha(design, outcome),
         "paired": design.outcomes.paired,
         "contrasts": contrasts,
         "note": noisy if source == "pilot" else "",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.db.engine import Database
 from app.errors import AppError, Invalid, NotFound
 from app.experiments.design import checked
-from app.experiments.people import PEOPLE_MOST, Person, read
+from app.experiments.people import PEOPLE_MOST, Person, fits, read
 from app.experiments.references import Persona, Reference, attach, beside, compared, detach, listed, simulated
 from app.experiments.results import results
 from app.experiments.runner import design_of
@@ -222,3 +222,11 @@ def test_a_corrected_mean_needs_to_know_whose_persona_it_is() -> None:
     assert known["mean"]["value"] == pytest.approx(3.0)
     unknown = tuple(Person(one.value) for one in people)
     assert compared(design, Reference("answer.like", "town", unknown), "plain", runs, 2)["corrected"] is None
+
+
+def test_two_people_of_one_persona_are_refused() -> None:
+    people = [Person(1, persona="ann"), Person(2, persona="Ann"), Person(3, persona="bo"), Person(4), Person(5)]
+    with pytest.raises(Invalid, match="'ann': stands there twice") as refused:
+        fits(checked(SURVEY), "answer.like", people)
+    assert len(refused.value.errors) == 1
+    fits(checked(SURVEY), "answer.like", people[1:])

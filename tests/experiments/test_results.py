@@ -96,6 +96,7 @@ def test_arms_are_paired_by_seed_and_every_figure_is_known(known: list[Trial]) -
     assert contrast["test"] == {"p": 2 / 64, "exact": True, "draws": 64, "least": 2 / 64}
     assert one["adjusted"]["interest"] == {
         "p": 2 / 64, "p_adjusted": 2 / 64, "method": "holm", "of": 1, "significant": True, "least": 2 / 64,
+            "least_adjusted": 2 / 64,
     }  # fmt: skip
     assert (one["formula"], one["version"]) == (METRICS[GINI].formula, METRICS[GINI].version)
     assert "interest less latest is 0.55 index over 6 pairs" in one["verdict"]
@@ -207,7 +208,9 @@ def test_families_are_corrected_over_outcomes_and_arms() -> None:
     by = {one["name"]: one for one in found["outcomes"]}
     assert by[names[0]]["adjusted"]["b"] == {
         "p": 2 / 64, "p_adjusted": 8 / 64, "method": "holm", "of": 4, "significant": False, "least": 2 / 64,
+            "least_adjusted": 8 / 64,
     }  # fmt: skip
+    assert "so few runs could not have shown any difference" in by[names[0]]["verdict"], "not four, with six pairs"
     assert by[more[0]]["adjusted"]["b"]["p_adjusted"] == 4 / 64
     assert by[more[0]]["adjusted"]["b"]["method"] == "benjamini-hochberg"
     assert by[names[0]]["adjusted"]["c"]["p_adjusted"] == 1.0
@@ -370,6 +373,25 @@ def test_power_is_for_the_margin_not_for_what_was_seen(known: list[Trial]) -> No
     for wrong in ({"effect": 0.0}, {"effect": nan}, {"wanted": 1.0}, {"outcome": "top_share"}):
         with pytest.raises(Invalid):
             powered(designed(), known, **{"outcome": GINI, **wrong})  # type: ignore[arg-type]
+
+
+def test_power_of_primary_outcomes_is_that_of_what_holm_leaves() -> None:
+    names = [GINI, "top_share"]
+    design = designed(
+        variants={"a": {}, "b": {"ranker": "interest"}, "c": {"ranker": "interest"}},
+        outcomes={"primary": names, "exploratory": ["density"], "margins": {GINI: 0.4}},
+    )
+    known = trials(design, {arm: [dict.fromkeys((*names, "density"), x) for x in A] for arm in "abc"})
+    assert powered(design, known, GINI, 0.4)["alpha"] == pytest.approx(0.05 / 4)
+    assert powered(design, known, "density", 0.4)["alpha"] == 0.05
+
+
+def test_an_end_by_precision_is_told_where_the_methods_are(known: list[Trial]) -> None:
+    reason = f"stopping rule: {GINI} is known to ±0.1"
+    assert (
+        f"until a {reason}: intervals are a little narrower" in told(row(reason=reason), designed(), known)["methods"]
+    )
+    assert "until a" not in told(row(reason="stopped by hand"), designed(), known)["methods"]
 
 
 def test_the_stamp_needs_people_beside_every_arm() -> None:
