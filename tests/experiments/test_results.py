@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import inf, nan, sqrt
@@ -19,7 +20,7 @@ from app.experiments.deviations import program, sha256_of
 from app.experiments.freezing import document_of
 from app.experiments.people import Person
 from app.experiments.references import Persona, Reference, compared
-from app.experiments.results import powered, told
+from app.experiments.results import once, powered, told
 from app.world.experiments import Trial
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -409,3 +410,46 @@ def test_the_stamp_needs_people_beside_every_arm() -> None:
     looked = [compared(design, Reference(GINI, "town", people), arm, runs, 20) for arm in design.variants]
     assert "held out" in told(row(), design, known, people=looked)["stamp"]["reasons"][0]
     assert told(row(), design, known)["stamp"]["reasons"] == ["no data of people were compared with it"]
+
+
+def test_what_is_kept_is_what_would_be_reckoned_anew(known: list[Trial]) -> None:
+    """Whatever it hangs on makes another one; equal rows, read again, do not."""
+    design = designed(outcomes={"primary": [GINI], "margins": {GINI: 1.0}})
+    reference = Reference(GINI, "people", (Person(2.0), Person(3.5)))
+    simulated = [[Persona(value)] for value in A]
+    people = [compared(design, reference, arm, simulated, 6) for arm in design.variants]
+    left_out = [replace(known[0], excluded="by hand: a power cut"), *known[1:]]
+    measured = [replace(known[0], outcomes={GINI: 9.0}), *known[1:]]
+    failed = [replace(known[0], state="failed", reason="late"), *known[1:]]
+    promised = frozen(design, known)
+    amended = {"what": "amended", "was": 1, "now": 2, "note": "why", "at": START + timedelta(hours=3), "by": 1}
+    for rows, changed, runs, done, beside in (
+        (row(), design, known, [], []),
+        (row(state="running", ended_at=None), design, known, [], []),
+        (row(), designed(outcomes={"primary": [GINI], "paired": False}), known, [], []),
+        (row(), design, left_out, [], []),
+        (row(), design, measured, [], []),
+        (row(), design, failed, [], []),
+        (row(), design, known, [], people),
+        (promised, design, known, [], []),
+        (promised, design, known, [amended], []),
+    ):
+        given = (rows, changed, runs, done, beside)
+        assert once(told, *given) == once(told, *deepcopy(given)) == told(*given)
+    assert once(powered, design, known, GINI, 0.5) == powered(design, known, GINI, 0.5)
+    assert once(powered, design, known, GINI, 0.6) == powered(design, known, GINI, 0.6)
+
+
+def test_it_is_reckoned_once_and_each_caller_has_a_copy(known: list[Trial]) -> None:
+    times: list[int] = []
+
+    def reckon(*given: Any) -> dict[str, Any]:
+        times.append(1)
+        return told(*given)
+
+    first = once(reckon, row(), designed(), known)
+    first["outcomes"].clear()
+    assert once(reckon, row(), designed(), deepcopy(known)) == told(row(), designed(), known)
+    assert len(times) == 1
+    with pytest.raises(Invalid):
+        once(powered, designed(), known, "no such outcome")
