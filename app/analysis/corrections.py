@@ -11,6 +11,8 @@ from itertools import accumulate
 from typing import Literal, TypeAlias
 
 Method: TypeAlias = Literal["holm", "benjamini-hochberg"]
+CALLED: Mapping[str, str] = {"holm": "Holm", "benjamini-hochberg": "Benjamini–Hochberg"}
+"""What people call them."""
 
 
 @dataclass(frozen=True)

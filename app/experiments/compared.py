@@ -8,7 +8,7 @@ from app.analysis import comparing, sensitivity
 from app.analysis import power as powers
 from app.analysis.catalogue import METRICS
 from app.analysis.comparing import LARGEST
-from app.analysis.corrections import Adjusted, adjust
+from app.analysis.corrections import CALLED, Adjusted, adjust
 from app.experiments import outcomes
 from app.experiments.design import Experiment
 from app.streams import number
@@ -199,7 +199,7 @@ def _judged(told: Mapping[str, Any], contrast: Mapping[str, Any], equal: Mapping
 
 
 def _weighed(family: str, p: Mapping[str, Any], equal: Mapping[str, Any] | None, alpha: float) -> str:
-    corrected = f"p = {p['p_adjusted']:.3g}, {p['method']} over {p['of']}" if p["p_adjusted"] is not None else "no p"
+    corrected = f"p = {p['p_adjusted']:.3g}, {CALLED[p['method']]} over {p['of']}" if p["p_adjusted"] is not None else "no p"
     same = equal is not None and equal["equivalent"]
     within = f"within the margin of ±{equal['margin_high']:.4g}" if same and equal is not None else ""
     if p["significant"]:

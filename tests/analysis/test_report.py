@@ -109,14 +109,14 @@ def test_an_experiments_report_tells_all_of_it() -> None:
     assert "n = 11 runs count of 12 planned, over 2 arms (latest 6, interest 5). State: partial." in said
     assert "gini: interest differs from latest by 0.11 index (" in said
     assert "corrected p 0.125" in said
-    for what in ("fewer than 10 runs", "f" * 64, "n_planned", "the provider was away", "holm", "a limit of gini",
+    for what in ("fewer than 10 runs", "f" * 64, "n_planned", "the provider was away", "Holm", "a limit of gini",
                  "hash01", "Hedges 1981", "simfeed experiment run e1", "0.0625", "11, 12, 13, 14, 15, 16"):  # fmt: skip
         assert what in said, what
     assert "could not have been significant" in said
     assert text == experiment_report(an_experiment())
     titles = [one.title for one in experiment_page(an_experiment()).plots()]
-    assert titles == ["Differences to the control", "gini by arm", "gini over time", "The effect by level",
-                      "Power by the number of runs", "What it cost", "Personas beside people"]  # fmt: skip
+    assert titles == ["Differences to the control", "gini by arm", "gini over time", "The effect by level: gini",
+                      "Power by the number of runs", "What it cost", "Personas beside people: age"]  # fmt: skip
 
 
 def test_what_is_not_there_is_left_out_or_said() -> None:

@@ -34,13 +34,14 @@ HALO: tuple[Spec, ...] = ({"stroke": PAPER, "strokeWidth": 4, "strokeJoin": "rou
 """Text twice, first in the colour of the paper, so that no line runs through it."""
 
 
-def differences(rows: Sequence[Mapping[str, Any]], *, level: float = 0.95) -> Plot:
+def differences(rows: Sequence[Mapping[str, Any]], *, level: float = 0.95, part: str = "") -> Plot:
     """A forest plot: for each outcome and contrast the difference to the control with its interval.
 
     Args:
         rows: Mappings with `outcome`, `arm`, `control`, `value`, `low`, `high` in the outcome's `unit`, and `p`, the
             corrected p. Numbers may be None. Where units differ, each outcome has a scale of its own around 0.
         level: Of the intervals, as the text has it.
+        part: What the title ends with, where these are not all.
 
     Raises:
         ValueError: A value is no finite number.
@@ -58,7 +59,7 @@ def differences(rows: Sequence[Mapping[str, Any]], *, level: float = 0.95) -> Pl
             for row, one in zip(rows, read, strict=True)
         ),
     )
-    title = "Differences to the control"
+    title = f"Differences to the control{part}"
     unit = shown(next(iter(units), ""), 20)
     across = (
         f"difference ({unit})" if alike and unit else "difference" if alike else "difference, each outcome by itself"
@@ -94,13 +95,16 @@ def _widest(read: Sequence[Effect], outcomes: Sequence[str], name: str) -> float
     return max(ends, default=0.0) or 1.0
 
 
-def sensitivity(levels: Sequence[Mapping[str, Any]], *, mean: Mapping[str, Any] | None = None, unit: str = "") -> Plot:
+def sensitivity(
+    levels: Sequence[Mapping[str, Any]], *, mean: Mapping[str, Any] | None = None, unit: str = "", of: str = ""
+) -> Plot:
     """The same effect under other prompts, models or settings, and over all of them.
 
     Args:
         levels: Mappings with `name`, and `value`, `low`, `high` in `unit`; numbers may be None.
         mean: The effect over all levels, in the same form without a name.
         unit: Of the effect.
+        of: What it is an effect on, for the title.
 
     Raises:
         ValueError: A value is no finite number.
@@ -117,7 +121,8 @@ def sensitivity(levels: Sequence[Mapping[str, Any]], *, mean: Mapping[str, Any] 
     if values:
         same = max(sum(v > 0 for v in values), sum(v < 0 for v in values))
         fact += f", effects from {number(min(values))} to {number(max(values))}, {same} of {len(values)} of one sign"
-    return _forest("The effect by level", fact, names, read, [1.0] * len(read), in_unit("effect", unit), held, True)
+    title = "The effect by level" + (f": {shown(of, 60)}" if of else "")
+    return _forest(title, fact, names, read, [1.0] * len(read), in_unit("effect", unit), held, True)
 
 
 def _told(one: Effect) -> str:

@@ -26,20 +26,23 @@ CATEGORIES_MOST = 12
 BINS = 20
 
 
-def human_comparison(simulated: Sequence[float | None], people: Sequence[float | None], unit: str = "") -> Plot:
+def human_comparison(
+    simulated: Sequence[float | None], people: Sequence[float | None], unit: str = "", *, of: str = ""
+) -> Plot:
     """The simulated answers beside those of people: the share of each that falls into each value, or bin of 20.
 
     Args:
         simulated: Values of personas, in `unit`; None where there is none.
         people: Values of people.
         unit: Of both.
+        of: What these are values of, for the title.
 
     Raises:
         ValueError: A value is no finite number.
     """
     ours = [v for v in numbers(simulated, "simulated") if v is not None]
     theirs = [v for v in numbers(people, "people") if v is not None]
-    title = "Personas beside people"
+    title = "Personas beside people" + (f": {shown(of, 90)}" if of else "")
     columns = (
         Column("from", "number"),
         Column("to", "number"),

@@ -129,17 +129,17 @@ def _missing(trials: Sequence[Data]) -> list[Part]:
             one.get("replicate"),
             str(one.get("seed", "")),
             one.get("state"),
-            bool(one.get("excluded")),
             one.get("reason"),
+            one.get("excluded"),
         )
         for one in trials
         if not counts(one)
     ]
     if not rows:
         return [Text("All runs were completed and all count.", "good")]
-    columns = ["run", "arm", "replicate", "seed", "state", "excluded by rule", "reason"]
+    columns = ["run", "arm", "replicate", "seed", "state", "reason", "left out, why"]
     return [
-        Text("They are kept and shown; only a rule that was written down leaves a run out."),
+        Text("They are kept and shown: a run is left out by a rule of the design, or by hand with a reason."),
         Grid("Runs that do not count", columns, rows),
     ]
 
@@ -163,8 +163,8 @@ def _sensitivity(data: Data) -> list[Part]:
         ]
         levels = [{**level, "name": plain(level.get("name"))} for level in levels or ([one] if "value" in one else [])]
         spread = one.get("heterogeneity") or {}
-        parts += [Text(str(one["outcome"]))] if one.get("outcome") else []
-        parts.append(Figure(plots.sensitivity(levels, mean=spread.get("mean"), unit=str(one.get("unit") or ""))))
+        about = {"unit": str(one.get("unit") or ""), "of": str(one.get("outcome") or "")}
+        parts.append(Figure(plots.sensitivity(levels, mean=spread.get("mean"), **about)))
         if spread:
             parts.append(Facts([(name, spread.get(name)) for name in ("k", "q", "p", "i2", "tau")]))
     return parts
@@ -217,9 +217,12 @@ def _taken(arm: str, trials: Sequence[Data]) -> dict[str, Any]:
 def _human(data: Data) -> list[Part]:
     parts: list[Part] = []
     for one in _each(data.get("human")):
-        parts += [Text(str(one["outcome"]))] if one.get("outcome") else []
+        of = ", ".join(str(one[key]) for key in ("outcome", "arm", "name") if one.get(key))
         if one.get("simulated") and one.get("people"):
-            parts.append(Figure(plots.human_comparison(one["simulated"], one["people"], str(one.get("unit") or ""))))
+            unit = str(one.get("unit") or "")
+            parts.append(Figure(plots.human_comparison(one["simulated"], one["people"], unit, of=of)))
+        elif of:
+            parts.append(Text(of))
         agreement = one.get("agreement") or one
         rows = [(d.get("name"), d.get("value"), d.get("chance")) for d in listed(agreement, "distances")]
         parts += [Grid("Distances", ["distance", "value", "what chance alone comes to"], rows)] if rows else []

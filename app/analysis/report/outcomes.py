@@ -1,9 +1,11 @@
 """The outcomes of an experiment as parts of its report: means, differences, every run."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from app.analysis import plots
+from app.analysis.corrections import CALLED
 from app.analysis.plots.plot import between
 from app.analysis.report.page import Figure, Grid, Part, Text, plain
 
@@ -23,8 +25,14 @@ def counts(one: Data) -> bool:
 _MEANS = ("outcome", "unit", "arm", "n", "missing", "mean", "interval", "sd", "median")
 _CONTRAST = (
     *("outcome", "family", "arm", "control", "n", "dropped", "difference", "unit", "interval"),
-    *("Hedges' g", "Cliff's delta", "d_z", "p", "corrected p", "by"),
+    *("p", "corrected p", "by", "Hedges' g", "Cliff's delta", "d_z"),
 )
+FOREST = 18
+"""Differences in one plot: more do not fit on a sheet of paper."""
+
+WAYS = {"holm": "Holm", "benjamini-hochberg": "Benjamini–Hochberg"}
+"""How corrections are called."""
+
 _EQUAL = ("outcome", "arm", "margin", "difference", "interval", "p", "method", "equivalent")
 
 
@@ -63,12 +71,29 @@ def compared(outcomes: Sequence[Data]) -> list[Part]:
         Grid("Means by arm, over runs", _MEANS, [row for one in outcomes for row in _means(one)]),
         Grid("Differences to the control", _CONTRAST, [_contrast(*pair) for pair in contrasts]),
         *_weak([contrast for _, contrast in contrasts]),
-        Figure(plots.differences([_effect(*pair) for pair in contrasts])),
+        *_forests(effects(outcomes)),
         Grid(
             "Equivalence: is the difference within the margin?",
             _EQUAL,
             [row for one in outcomes for row in _equal(one)],
         ),
+    ]
+
+
+def effects(outcomes: Sequence[Data]) -> list[dict[str, Any]]:
+    """Every difference to the control, as `plots.differences` takes them."""
+    return [
+        _effect(one, contrast) for one in outcomes for contrast in listed(one.get("comparison") or {}, "contrasts")
+    ]
+
+
+def _forests(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """The differences in plots of equal size, none longer than a page."""
+    count = max(1, ceil(len(rows) / FOREST))
+    each = ceil(len(rows) / count)
+    parts = [f", {n} of {count}" if count > 1 else "" for n in range(1, count + 1)]
+    return [
+        Figure(plots.differences(rows[n * each : (n + 1) * each], part=part)) for n, part in enumerate(parts)
     ]
 
 
@@ -123,10 +148,10 @@ def _contrast(outcome: Data, contrast: Data) -> tuple[Any, ...]:
         shown.get("value"),
         outcome.get("unit"),
         between(shown.get("low"), shown.get("high")),
-        *(contrast.get(name) for name in ("hedges_g", "cliffs_delta", "d_z")),
         adjusted.get("p", (contrast.get("test") or {}).get("p")),
         adjusted.get("p_adjusted"),
-        adjusted.get("method"),
+        CALLED.get(str(adjusted.get("method")), adjusted.get("method")),
+        *(contrast.get(name) for name in ("hedges_g", "cliffs_delta", "d_z")),
     )
 
 

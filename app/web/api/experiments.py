@@ -216,7 +216,7 @@ async def plot_of(house: House, key: str, name: Name, form: Literal["svg", "png"
         NotFound: there is no such plot.
     """
     plots = await asyncio.to_thread(drawn, await results_of(house, key))
-    plot = next((one for (kind, of), one in plots.items() if kind == name and outcome in (None, of)), None)
+    plot = next((one for kind, of, one in plots if kind == name and outcome in (None, of)), None)
     if plot is None:
         raise NotFound(f"there is no plot {name!r} of {outcome!r}" if outcome else f"there is no plot {name!r} yet")
     body = await asyncio.to_thread(plot.svg if form == "svg" else plot.png)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import strict_json
+from app.analysis.corrections import CALLED
 from app.analysis.plots import Plot
 from app.analysis.plots.plot import between, number
 from app.errors import AppError, Conflict, Invalid
@@ -92,6 +93,7 @@ async def _show(
         plots=plots,
         query=query,
         needed=needed,
+        called=CALLED,
         trouble=trouble,
         limits=[(one["name"], one["limits"]) for one in told["outcomes"] if one["limits"]],
         number=lambda value: "–" if value is None else number(value),
@@ -125,7 +127,7 @@ def table(told: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 def _pictures(told: Mapping[str, Any], chosen: list[str]) -> dict[str, list[dict[str, Any]]]:
     """The plots of a page by what they are of."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for (name, outcome), plot in drawn(told).items():
+    for name, outcome, plot in drawn(told):
         if not outcome or outcome in chosen or name == "people":
             found.setdefault(name, []).append(_picture(plot))
     return found

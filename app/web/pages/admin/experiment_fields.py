@@ -21,7 +21,7 @@ SHARED: Mapping[str, str] = {
     "every": "30m",
     "model": "",
     "setting": "",
-    "runs": "5",
+    "runs": "10",
     "seed": "7",
     "parallel": "1",
     "control": "",
@@ -80,6 +80,10 @@ PLACES: Mapping[str, str] = {
     "budget/usd": "budget_usd",
 }
 """Which field holds a place of a design; the longest beginning counts."""
+
+
+NAME_WORDS = "a name has up to 40 letters (A to Z), digits, and . _ - within"
+"""What is said of the key of a table that can't be one."""
 
 
 class WrongFieldsError(ValueError):
@@ -253,7 +257,8 @@ def located(texts: Mapping[str, str], error: Invalid) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for one in error.errors:
         place = one.pointer.strip("/")
-        said = one.message if texts["mode"] == "form" else f"{place.replace('/', '.')}: {one.message}"
+        words = NAME_WORDS if place.endswith("/[key]") else one.message
+        said = words if texts["mode"] == "form" else f"{place.removesuffix('/[key]').replace('/', '.')}: {words}"
         name = _field(texts, place)
         wrong[name] = f"{wrong[name]}; {said}" if name in wrong else said
     return wrong or {_field(texts, ""): error.detail}
@@ -264,16 +269,21 @@ def _field(texts: Mapping[str, str], place: str) -> str:
         return "text"
     parts = place.split("/")
     if parts[0] == "variants":
-        named = [
-            n for n in cards(texts) if len(parts) > 1 and (texts[f"v{n}_name"].strip() or f"variant{n}") == parts[1]
-        ]
-        n = named[0] if named else 1
-        part = parts[2] if len(parts) > 2 else "name"
-        return f"v{n}_{part if part in VARIANT else 'more' if len(parts) > 2 else 'name'}"
+        return _field_of_variant(texts, place.partition("/")[2])
     for size in range(len(parts), 0, -1):
         if (name := PLACES.get("/".join(parts[:size]))) is not None:
             return name
     return "form"
+
+
+def _field_of_variant(texts: Mapping[str, str], place: str) -> str:
+    """The field of what stands at NAME or NAME/KEY; names are as they were typed, so may hold a slash."""
+    names = {n: texts[f"v{n}_name"].strip() or f"variant{n}" for n in cards(texts)}
+    n = max((n for n in names if f"{place}/".startswith(f"{names[n]}/")), key=lambda n: len(names[n]), default=0)
+    key = place[len(names[n]) + 1 :].partition("/")[0] if n else ""
+    if key in ("", "[key]"):
+        return f"v{n or 1}_name"
+    return f"v{n}_{key if key in VARIANT else 'more'}"
 
 
 def as_text(data: Mapping[str, Any]) -> str:
