@@ -114,7 +114,7 @@ def _freeze(data: Data) -> list[Part]:
     freeze, deviations = data.get("freeze"), listed(data, "deviations")
     parts: list[Part] = []
     if isinstance(freeze, Mapping):
-        parts.append(Facts([(str(name).replace("_", " "), value) for name, value in freeze.items()]))
+        parts.append(Facts([("SHA-256", freeze.get("sha256")), ("Frozen at", freeze.get("at"))]))
     else:
         parts.append(Text("Nothing was frozen before the runs: all outcomes are to be read as exploratory.", "warn"))
     rows = [(one.get("what"), one.get("was"), one.get("is"), one.get("at")) for one in deviations]
@@ -225,7 +225,7 @@ def _human(data: Data) -> list[Part]:
             parts.append(Text(of))
         agreement = one.get("agreement") or one
         rows = [(d.get("name"), d.get("value"), d.get("chance")) for d in listed(agreement, "distances")]
-        parts += [Grid("Distances", ["distance", "value", "what chance alone comes to"], rows)] if rows else []
+        parts += [Grid(f"Distances: {of}" if of else "Distances", ["distance", "value", "what chance alone comes to"], rows)] if rows else []
         told = [
             (name.replace("_", " "), agreement[name])
             for name in ("runs", "n", "n_human", "missing", "mean_error", "variance_ratio", "worst_group", "held_out")

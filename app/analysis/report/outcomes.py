@@ -23,10 +23,8 @@ def counts(one: Data) -> bool:
 
 
 _MEANS = ("outcome", "unit", "arm", "n", "missing", "mean", "interval", "sd", "median")
-_CONTRAST = (
-    *("outcome", "family", "arm", "control", "n", "dropped", "difference", "unit", "interval"),
-    *("p", "corrected p", "by", "Hedges' g", "Cliff's delta", "d_z"),
-)
+_CONTRAST = ("outcome", "family", "arm", "n", "dropped", "difference", "unit", "interval", "p", "corrected p", "by")
+_SIZES = ("outcome", "arm", "Hedges' g", "Cliff's delta", "d_z")
 FOREST = 18
 """Differences in one plot: more do not fit on a sheet of paper."""
 
@@ -69,9 +67,10 @@ def compared(outcomes: Sequence[Data]) -> list[Part]:
     contrasts = [(one, contrast) for one in outcomes for contrast in listed(one.get("comparison") or {}, "contrasts")]
     return [
         Grid("Means by arm, over runs", _MEANS, [row for one in outcomes for row in _means(one)]),
-        Grid("Differences to the control", _CONTRAST, [_contrast(*pair) for pair in contrasts]),
+        Grid(f"Differences to the control{_control(contrasts)}", _CONTRAST, [_contrast(*pair) for pair in contrasts]),
         *_weak([contrast for _, contrast in contrasts]),
         *_forests(effects(outcomes)),
+        Grid("Sizes of the effects", _SIZES, [_sizes(*pair) for pair in contrasts]),
         Grid(
             "Equivalence: is the difference within the margin?",
             _EQUAL,
@@ -144,15 +143,23 @@ def _contrast(outcome: Data, contrast: Data) -> tuple[Any, ...]:
     return (
         outcome.get("name"),
         outcome.get("family") or "exploratory",
-        *(contrast.get(name) for name in ("arm", "control", "n", "dropped")),
+        *(contrast.get(name) for name in ("arm", "n", "dropped")),
         shown.get("value"),
         outcome.get("unit"),
         between(shown.get("low"), shown.get("high")),
         adjusted.get("p", (contrast.get("test") or {}).get("p")),
         adjusted.get("p_adjusted"),
         CALLED.get(str(adjusted.get("method")), adjusted.get("method")),
-        *(contrast.get(name) for name in ("hedges_g", "cliffs_delta", "d_z")),
     )
+
+
+def _sizes(outcome: Data, contrast: Data) -> tuple[Any, ...]:
+    return (outcome.get("name"), *(contrast.get(name) for name in ("arm", "hedges_g", "cliffs_delta", "d_z")))
+
+
+def _control(contrasts: Sequence[tuple[Data, Data]]) -> str:
+    names = dict.fromkeys(plain(contrast["control"]) for _, contrast in contrasts if contrast.get("control"))
+    return f", {' or '.join(names)}" if names else ""
 
 
 def _weak(contrasts: Sequence[Data], alpha: float = 0.05) -> list[Part]:

@@ -15,8 +15,8 @@ from app.analysis.plots.plot import CSS, Plot, number
 ROWS_MOST = 500
 """Rows of a table that are shown; a sentence tells how many there are."""
 
-CELL_MOST, PROSE_MOST, LONG = 600, 8_000, 40
-"""Characters of a cell and of a paragraph; and from which on a cell gets room to wrap."""
+CELL_MOST, PROSE_MOST, LONG, WORD = 600, 8_000, 40, 24
+"""Characters of a cell and of a paragraph; from which on a cell gets room to wrap, and a word may break on paper."""
 
 Tone = Literal["note", "warn", "good"]
 
@@ -148,5 +148,6 @@ def _template() -> Template:
     )
     room.filters |= {"plain": plain, "prose": prose}
     room.tests["long"] = lambda value: len(plain(value)) > LONG
+    room.tests["unbroken"] = lambda value: any(len(word) > WORD for word in plain(value).split())
     room.tests["quantity"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     return room.get_template("report.html")
