@@ -101,6 +101,10 @@ def test_the_form_comes_to_a_design() -> None:
         ({"v1_ranker": "nobody"}, "v1_ranker"),
         ({"v2_temperature": "hot"}, "v2_temperature"),
         ({"v2_name": "latest"}, "v2_name"),
+        ({"v2_name": "<b>"}, "v2_name"),
+        ({"v2_name": "a/b"}, "v2_name"),
+        ({"v2_name": "x" * 41}, "v2_name"),
+        ({"v2_name": "latest.2", "v2_ranker": "nobody"}, "v2_ranker"),
         ({"cycles": "0"}, "cycles"),
         ({"runs": "many"}, "runs"),
         ({"setting": "{"}, "setting"),
@@ -122,6 +126,7 @@ def test_each_fault_stands_at_its_field(change: dict[str, str], field: str) -> N
     with pytest.raises(WrongFieldsError) as caught:
         design_of(texts, {"primary": [], "exploratory": []})
     assert field in caught.value.wrong
+    assert "String should match" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -306,3 +311,14 @@ async def test_what_is_wrong_is_told(desk: Desk, change: dict[str, Any], words: 
     answer = await desk.send("/admin/simulate", **{**form, "place": "dialogue", **change})
     assert answer.status_code in (409, 422), answer.text[:300]
     assert words in Page(answer.text).text
+
+
+async def test_every_fault_is_told_at_once_and_what_was_typed_stays(desk: Desk) -> None:
+    form: dict[str, Any] = {"place": "survey", "seed_text": "kept", "turns": "0", "runs": "0", "seed": "x", "who": []}
+    page = await desk.page("/admin/simulate", 422, **form, temperature="hot")
+    assert "5 things need mending" in page.text
+    for words in ("pick somebody", "what are they asked", "up to 1,000", "from 0 to 2"):
+        assert words in page.text, words
+    assert "kept" in page.text
+    page = await desk.page("/admin/simulate", 422, **{**form, "place": "dialogue", "seed_text": ""}, temperature="hot")
+    assert "6 things need mending" in page.text

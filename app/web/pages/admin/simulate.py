@@ -26,6 +26,7 @@ from app.world.personas import PersonaSpec
 
 router = APIRouter(prefix="/admin/simulate", include_in_schema=False)
 SHOWN_MOST, TEXT_MOST, BOTS_MOST = 60, 120_000, 6
+TURNS_MOST = {"dialogue": 10_000, "feed": 100_000}
 PLACES = (
     ("dialogue", "a dialogue: two to six talk, turn by turn"),
     ("focus_group", "a focus group: rounds about something"),
@@ -113,8 +114,7 @@ async def _begun(house: House, viewer: Viewer, given: Mapping[str, str], picked:
     Raises:
         WrongError, AppError: it can't be.
     """
-    made = _people(given)
-    runs = _whole("runs", given["runs"], 1_000)
+    made, runs = _sound(given, picked)
     if given["place"] == "feed":
         key = await deeds.plan(
             house, viewer.admin.id, checked_experiment(feed_data(given, picked, made, runs)), run=True
@@ -140,6 +140,62 @@ async def _begun(house: House, viewer: Viewer, given: Mapping[str, str], picked:
     async with house.database.connection() as connection:
         await record(connection, viewer.admin.id, "session.begun", key, kind=kind)
     return f"/admin/sessions/{key}"
+
+
+def _sound(given: Mapping[str, str], picked: list[str]) -> tuple[list[PersonaSpec], int]:
+    """Who was built here, and how many runs are wanted, once nothing is wrong in any field.
+
+    Raises:
+        WrongError: tells of every field.
+    """
+    wrong: dict[str, str] = {}
+    made: list[PersonaSpec] = []
+    try:
+        made = _people(given)
+        _voices(given["place"], len(picked) + len(made))
+    except WrongError as error:
+        wrong |= error.wrong
+    place = given["place"]
+    for look in (
+        lambda: _about(place, given["seed_text"]),
+        lambda: place == "survey" or _whole("turns", given["turns"], TURNS_MOST.get(place, 100)),
+        lambda: _temperature(given["temperature"]),
+        lambda: _whole("seed", given["seed"], 2**62),
+        lambda: _whole("runs", given["runs"], 1_000),
+        lambda: _asked(place, given["questions"]),
+    ):
+        try:
+            look()
+        except WrongError as error:
+            wrong |= error.wrong
+    if wrong:
+        raise WrongError(**wrong)
+    return made, _whole("runs", given["runs"], 1_000)
+
+
+def _voices(place: str, count: int) -> None:
+    if place == "dialogue" and not 2 <= count <= BOTS_MOST:
+        raise WrongError(who=f"a dialogue has two to six voices; {count} are chosen")
+    if not count:
+        raise WrongError(who="pick somebody, or build a persona")
+
+
+def _about(place: str, text: str) -> None:
+    if not text.strip() and place not in ("survey", "feed"):
+        what = "what shall they talk about?" if place == "dialogue" else "what is it about?"
+        raise WrongError(seed_text=f"must not be empty: {what}")
+
+
+def _asked(place: str, text: str) -> list[Any]:
+    if place in ("dialogue", "feed"):
+        return []
+    try:
+        asked = questions(text)
+    except WrongLinesError as error:
+        raise WrongError(questions=str(error)) from None
+    if not asked and place != "focus_group":
+        raise WrongError(questions="must not be empty: what are they asked?")
+    return asked
 
 
 def _whole(name: str, text: str, most: int, least: int = 0) -> int:
@@ -187,12 +243,14 @@ def _terms(given: Mapping[str, str]) -> dict[str, Any]:
     told: dict[str, Any] = {"seed": _whole("seed", given["seed"], 2**62)}
     if given["model"].strip():
         told["model"] = given["model"].strip()
-    if given["temperature"].strip():
-        told["temperature"] = _temperature(given["temperature"])
+    if (temperature := _temperature(given["temperature"])) is not None:
+        told["temperature"] = temperature
     return told
 
 
-def _temperature(text: str) -> float:
+def _temperature(text: str) -> float | None:
+    if not text.strip():
+        return None
     try:
         found = float(text)
     except ValueError:
@@ -206,14 +264,10 @@ def dialogue_data(given: Mapping[str, str], picked: list[str], made: list[Person
     """A dialogue of those who were picked and built."""
     bots = [{"name": name, "persona": name} for name in picked]
     bots += [{"name": one.username, "prompt": one.description} for one in made]
-    if not 2 <= len(bots) <= BOTS_MOST:
-        raise WrongError(who=f"a dialogue has two to six voices; {len(bots)} are chosen")
-    if not given["seed_text"].strip():
-        raise WrongError(seed_text="must not be empty: what shall they talk about?")
     return {
         "bots": bots,
         "seed_message": {"from": "Moderator", "message": given["seed_text"].strip()},
-        "stop": {"turns": _whole("turns", given["turns"], 10_000)},
+        "stop": {"turns": int(given["turns"])},
         "terms": _terms(given),
     }
 
@@ -221,39 +275,28 @@ def dialogue_data(given: Mapping[str, str], picked: list[str], made: list[Person
 def group_data(given: Mapping[str, str], picked: list[str], made: list[PersonaSpec]) -> dict[str, Any]:
     """A focus group, survey or interview of those who were picked and built."""
     who: list[Any] = [*picked, *(one.model_dump(mode="json", exclude_defaults=True) for one in made)]
-    if not who:
-        raise WrongError(who="pick somebody, or build a persona")
-    try:
-        asked = questions(given["questions"])
-    except WrongLinesError as error:
-        raise WrongError(questions=str(error)) from None
-    if not asked and given["place"] != "focus_group":
-        raise WrongError(questions="must not be empty: what are they asked?")
+    asked = _asked(given["place"], given["questions"])
     told: dict[str, Any] = {
         "session_config": {"session_name": given["seed_text"].strip()[:60] or given["place"]},
         "participants": {"mode": "custom", "specifications": who},
         "simulation_config": {
             "environment_type": given["place"],
-            "rounds": 1 if given["place"] == "survey" else _whole("turns", given["turns"], 100),
+            "rounds": 1 if given["place"] == "survey" else int(given["turns"]),
         },
         "questions": [one.model_dump(mode="json", exclude_defaults=True) | {"type": one.type} for one in asked],
         "terms": _terms(given),
     }
     if given["seed_text"].strip():
         told["stimulus"] = {"type": "message", "content": given["seed_text"].strip()}
-    elif given["place"] != "survey":
-        raise WrongError(seed_text="must not be empty: what is it about?")
     return told
 
 
 def feed_data(given: Mapping[str, str], picked: list[str], made: list[PersonaSpec], runs: int) -> dict[str, Any]:
     """An experiment of one variant: the feed among those who were picked and built, in copies of the world."""
-    if not picked and not made:
-        raise WrongError(who="pick somebody, or build a persona")
     terms = _terms(given)
     cast: dict[str, Any] = {"add": [one.model_dump(mode="json", exclude_defaults=True) for one in made]}
     cast["only"] = [*picked, *(one.username for one in made)]
-    setting: dict[str, Any] = {"cycles": _whole("turns", given["turns"], 100_000), "cast": cast}
+    setting: dict[str, Any] = {"cycles": int(given["turns"]), "cast": cast}
     setting |= {name: terms[name] for name in ("model", "temperature") if name in terms}
     if given["seed_text"].strip():
         title, _, body = given["seed_text"].strip()[:500].partition("\n")
