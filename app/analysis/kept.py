@@ -17,7 +17,7 @@ class Kept:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def of(self, given: bytes, make: Callable[[], bytes]) -> bytes:
-        """What `make` comes to; `given` must name everything that decides it, and the outcome of an equal one is kept."""
+        """What `make` comes to; `given` must name everything that decides it: an equal one is not made again."""
         key = blake2b(given, digest_size=32).digest()
         with self._lock:
             if (known := self._found.get(key)) is not None:

@@ -199,7 +199,9 @@ def _judged(told: Mapping[str, Any], contrast: Mapping[str, Any], equal: Mapping
 
 
 def _weighed(family: str, p: Mapping[str, Any], equal: Mapping[str, Any] | None, alpha: float) -> str:
-    corrected = f"p = {p['p_adjusted']:.3g}, {CALLED[p['method']]} over {p['of']}" if p["p_adjusted"] is not None else "no p"
+    corrected = (
+        f"p = {p['p_adjusted']:.3g}, {CALLED[p['method']]} over {p['of']}" if p["p_adjusted"] is not None else "no p"
+    )
     same = equal is not None and equal["equivalent"]
     within = f"within the margin of ±{equal['margin_high']:.4g}" if same and equal is not None else ""
     if p["significant"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -77,4 +78,53 @@ async def test_from_the_builder_to_the_report(browser: Browser, site: Site, tmp_
     assert await tab.troubles() == []
     await page.get_by_role("link", name="Report").click()
     await expect(page.get_by_role("heading", name="two by two")).to_be_visible()
+    await page.context.close()
+
+
+async def test_a_package_is_asked_for_once_and_taken_home(browser: Browser, site: Site, tmp_path: Path) -> None:
+    tab = await open_as_admin(browser, site)
+    page = tab.page
+    await tab.go("/admin/datasets")
+    await page.get_by_label("Title").fill("asked for twice")
+    await page.get_by_role("button", name="Build it").dblclick()
+    packages = page.get_by_role("region", name="Packages")
+    await expect(packages.locator(".state-completed")).to_have_count(1)  # the page follows by itself
+    assert await page.get_by_role("alert").count() == 0
+    async with page.expect_download() as coming:
+        await page.get_by_role("link", name="Download").click()
+    await (await coming.value).save_as(tmp_path / "package.zip")
+    assert "README.md" in {name.rpartition("/")[2] for name in ZipFile(tmp_path / "package.zip").namelist()}
+    assert await tab.troubles() == []
+    await page.context.close()
+
+
+async def test_one_page_leads_to_an_experiment_of_one_variant(browser: Browser, site: Site) -> None:
+    tab = await open_as_admin(browser, site)
+    page = tab.page
+    await tab.go("/admin")
+    await page.get_by_role("link", name="Simulate").click()
+    await page.get_by_label("What it begins with").fill("A new tram line")
+    await page.get_by_label("Turns, rounds or cycles").fill("0")
+    await page.get_by_label("person_1").check()
+    await page.get_by_label("the feed: they post").check()
+    await page.get_by_label("Runs").fill("2")
+    await page.get_by_role("button", name="Run it").click()
+    await expect(page.get_by_role("alert")).to_contain_text("turns must be a whole number")
+    await expect(page.get_by_label("What it begins with")).to_have_value("A new tram line")
+    await expect(page.get_by_label("person_1")).to_be_checked()
+    assert all("422" in each for each in await tab.troubles())
+    await page.get_by_label("Turns, rounds or cycles").fill("1")
+    await page.get_by_role("button", name="Run it").dblclick()
+    await expect(
+        page.get_by_role("region", name="Runs by variant and replicate").locator(".state-completed")
+    ).to_have_count(2)
+    await page.get_by_role("link", name="Compare").first.click()
+    await expect(page.get_by_text("Unit of analysis: run (n = 2)")).to_be_visible()
+    assert await page.get_by_role("heading", name="Differences to the control").count() == 0
+    titles = page.locator(".plot-box > figcaption")
+    assert await titles.count() == await page.locator("svg.plot").count() > 0
+    assert all([await one.is_visible() for one in await titles.all()])
+    await tab.go("/admin/experiments")
+    assert await page.locator("tbody tr").count() == 1
+    assert await tab.troubles() == []
     await page.context.close()

@@ -84,7 +84,7 @@ async def test_a_report_is_alone_and_for_everybody(browser: Browser, hostile: Si
         }
         wrong[address] = {name: what for name, what in found.items() if what}
     await context.close()
-    assert wrong == dict.fromkeys(wrong, {})
+    assert {address: what for address, what in wrong.items() if what} == {}
 
 
 async def on_paper(page: Page) -> dict[str, Any]:

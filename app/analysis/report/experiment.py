@@ -225,7 +225,11 @@ def _human(data: Data) -> list[Part]:
             parts.append(Text(of))
         agreement = one.get("agreement") or one
         rows = [(d.get("name"), d.get("value"), d.get("chance")) for d in listed(agreement, "distances")]
-        parts += [Grid(f"Distances: {of}" if of else "Distances", ["distance", "value", "what chance alone comes to"], rows)] if rows else []
+        parts += (
+            [Grid(f"Distances: {of}" if of else "Distances", ["distance", "value", "what chance alone comes to"], rows)]
+            if rows
+            else []
+        )
         told = [
             (name.replace("_", " "), agreement[name])
             for name in ("runs", "n", "n_human", "missing", "mean_error", "variance_ratio", "worst_group", "held_out")

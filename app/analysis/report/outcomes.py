@@ -69,7 +69,7 @@ def compared(outcomes: Sequence[Data]) -> list[Part]:
         Grid("Means by arm, over runs", _MEANS, [row for one in outcomes for row in _means(one)]),
         Grid(f"Differences to the control{_control(contrasts)}", _CONTRAST, [_contrast(*pair) for pair in contrasts]),
         *_weak([contrast for _, contrast in contrasts]),
-        *_forests(effects(outcomes)),
+        *(_forests(effects(outcomes)) if contrasts else ()),
         Grid("Sizes of the effects", _SIZES, [_sizes(*pair) for pair in contrasts]),
         Grid(
             "Equivalence: is the difference within the margin?",
@@ -81,9 +81,7 @@ def compared(outcomes: Sequence[Data]) -> list[Part]:
 
 def effects(outcomes: Sequence[Data]) -> list[dict[str, Any]]:
     """Every difference to the control, as `plots.differences` takes them."""
-    return [
-        _effect(one, contrast) for one in outcomes for contrast in listed(one.get("comparison") or {}, "contrasts")
-    ]
+    return [_effect(one, contrast) for one in outcomes for contrast in listed(one.get("comparison") or {}, "contrasts")]
 
 
 def _forests(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
@@ -91,9 +89,7 @@ def _forests(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
     count = max(1, ceil(len(rows) / FOREST))
     each = ceil(len(rows) / count)
     parts = [f", {n} of {count}" if count > 1 else "" for n in range(1, count + 1)]
-    return [
-        Figure(plots.differences(rows[n * each : (n + 1) * each], part=part)) for n, part in enumerate(parts)
-    ]
+    return [Figure(plots.differences(rows[n * each : (n + 1) * each], part=part)) for n, part in enumerate(parts)]
 
 
 def _means(outcome: Data) -> list[tuple[Any, ...]]:

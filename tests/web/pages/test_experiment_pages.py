@@ -250,6 +250,9 @@ async def test_a_package_from_its_page(desk: Desk) -> None:
     assert "/admin/datasets/codebook#personas" in preview.links
     assert "Codebook" in (await look(desk.client, "/admin/datasets/codebook")).text
     await desk.page("/admin/datasets", 422, **{**form, "formats": ["graphml"]}, do="build")
+    bare = await desk.page("/admin/datasets", 422, **{**form, "formats": [], "tables": []}, do="build")
+    assert "tables: none is chosen: choose at least one; formats: none is chosen" in bare.text
+    assert {"wrong-tables", "wrong-formats"} <= bare.ids
     await desk.page("/admin/datasets", 422, **{**form, "source": "nothing"}, do="build")
     await desk.page("/admin/datasets", 404, **{**form, "source": "world:nowhere"}, do="build")
     assert (await desk.send("/admin/datasets", **form, do="build")).status_code == 303

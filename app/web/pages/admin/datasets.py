@@ -39,6 +39,7 @@ PSEUDONYMS = (
     ("all", "other names, also in what anybody wrote"),
 )
 TABLES_FIRST = ("personas", "posts", "comments", "likes", "follows", "runs", "turns", "calls", "actions", "exposures")
+NONE_CHOSEN = "none is chosen: choose at least one"
 DONE |= {
     "dataset-begun": "The package is being built.",
     "dataset-deleted": "The package is deleted.",
@@ -71,6 +72,7 @@ async def _show(
     given: Mapping[str, Any],
     *,
     problem: str = "",
+    wrong: Mapping[str, str] | None = None,
     counted: Mapping[str, int] | None = None,
     status: int = 200,
 ) -> Response:
@@ -91,6 +93,7 @@ async def _show(
         status=status,
         given={"tables": names, "formats": list(FORMATS), "safe": "", **given},
         problem=problem,
+        wrong=wrong or {},
         counted=counted,
         sources=[(f"world:{name}", f"the world {name}") for name in (ready or [HOME])]
         + [(f"experiment:{one['key']}", f"the experiment {one['name'] or one['key']}") for one in runs],
@@ -130,8 +133,9 @@ async def build(request: Request, house: TheHouse, viewer: TheViewer, form: Admi
             }
         )
     except ValidationError as error:
-        said = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors()[:3])
-        return await _show(request, house, viewer, given, problem=said, status=422)
+        wrong = _faults(error)
+        said = "; ".join(f"{place}: {words}" for place, words in wrong.items())
+        return await _show(request, house, viewer, given, problem=said, wrong=wrong, status=422)
     try:
         async with deeds.at_home(house) as home:
             if form["do"] == "preview":
@@ -143,6 +147,15 @@ async def build(request: Request, house: TheHouse, viewer: TheViewer, form: Admi
     except AppError as error:
         return await _show(request, house, viewer, given, problem=error.detail, status=error.status)
     return go_to(HERE, done="dataset-begun")
+
+
+def _faults(error: ValidationError) -> dict[str, str]:
+    """What is wrong with a wish, by field, in words for people."""
+    found: dict[str, str] = {}
+    for one in error.errors():
+        short = one["type"] == "too_short"
+        found.setdefault(str(one["loc"][0]), NONE_CHOSEN if short else one["msg"].removeprefix("Value error, "))
+    return found
 
 
 async def _counted(house: House, wish: DatasetWish) -> dict[str, int]:

@@ -15,7 +15,7 @@ for (const place of document.querySelectorAll("[data-file]")) {
   });
 }
 
-for (const form of document.querySelectorAll("form.builder")) {
+for (const form of document.querySelectorAll("form.builder, form[data-once]")) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "yes";
