@@ -15,6 +15,7 @@ from app.db.engine import Database
 from app.errors import Invalid, NotFound
 from app.experiments.compared import counts, unit_of, value_of
 from app.experiments.design import Experiment
+from app.experiments.once import once
 from app.experiments.outcomes import asked_of
 from app.experiments.people import NAME_MOST, Given, Person, fits, read
 from app.experiments.runner import design_of
@@ -146,7 +147,7 @@ async def beside(
             known[one.outcome] = await simulated(home, design, trials, one.outcome)
         for arm in [one.name] if one.name in design.variants else list(design.variants):
             planned = sum(trial.variant == arm and counts(trial) for trial in trials)
-            told.append(await asyncio.to_thread(compared, design, one, arm, known[one.outcome][arm], planned))
+            told.append(await asyncio.to_thread(once, compared, design, one, arm, known[one.outcome][arm], planned))
     return told
 
 

@@ -4,16 +4,14 @@ The unit is the run. A run that failed, was left out or never ran is told with i
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from app.analysis import comparing
 from app.analysis import power as powers
-from app.analysis.kept import Kept
 from app.analysis.measuring import LEDGER
 from app.analysis.resampling import DRAWS
 from app.db.engine import Database
@@ -33,7 +31,8 @@ from app.experiments.compared import (
     value_of,
 )
 from app.experiments.design import Experiment
-from app.experiments.deviations import deviations, program
+from app.experiments.deviations import deviations
+from app.experiments.once import once
 from app.experiments.runner import design_of
 from app.world.experiments import Trial, changes, found, trials
 from app.world.sessions import decoded
@@ -53,21 +52,6 @@ async def results(home: Database, key: str) -> dict[str, Any]:
     people = await references.beside(home, row["id"], design, known)
     plain = {**dict(row), "frozen": decoded(row["frozen"])}
     return await asyncio.to_thread(once, told, plain, design, known, done, people)
-
-
-KEPT = Kept(32_000_000)
-"""Results as JSON: statistics over many outcomes take seconds, and pages, plots and reports ask for the same ones."""
-
-
-def once(reckon: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
-    """What a function comes to that hangs on what it is given and the program alone: once for all who ask.
-
-    Each caller has a copy of its own.
-    """
-    whole = [one.model_dump_json() if isinstance(one, Experiment) else one for one in given]
-    named = repr((reckon.__qualname__, program(), whole)).encode("utf-8", "backslashreplace")
-    found: dict[str, Any] = msgspec.json.decode(KEPT.of(named, lambda: msgspec.json.encode(reckon(*given))))
-    return found
 
 
 async def _read(home: Database, key: str) -> tuple[asyncpg.Record, Experiment, list[Trial]]:

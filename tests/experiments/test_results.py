@@ -18,9 +18,10 @@ from app.errors import Invalid
 from app.experiments.design import Experiment, checked
 from app.experiments.deviations import program, sha256_of
 from app.experiments.freezing import document_of
+from app.experiments.once import once
 from app.experiments.people import Person
 from app.experiments.references import Persona, Reference, compared
-from app.experiments.results import once, powered, told
+from app.experiments.results import powered, told
 from app.world.experiments import Trial
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
