@@ -18,7 +18,7 @@ def once(reckon: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
 
     Each caller has a copy of its own.
     """
-    whole = [one.model_dump_json() if isinstance(one, Experiment) else one for one in given]
-    named = repr((reckon.__qualname__, program(), whole)).encode("utf-8", "backslashreplace")
+    whole = [(one.model_dump_json(), program(one)) if isinstance(one, Experiment) else one for one in given]
+    named = repr((reckon.__qualname__, whole)).encode("utf-8", "backslashreplace")
     found: dict[str, Any] = msgspec.json.decode(KEPT.of(named, lambda: msgspec.json.encode(reckon(*given))))
     return found

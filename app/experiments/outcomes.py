@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.analysis.answers import LISTED_MOST
 from app.analysis.catalogue import METRICS
 from app.analysis.room import FIGURES as ROOM
 from app.analysis.words import mattr, words
@@ -124,7 +125,8 @@ def _asked(block: Mapping[str, Any], name: str) -> float | None:
     for share in summary.get("shares", ()):
         if str(share["label"]).casefold() == found["option"].casefold():
             return _number(share["share"])
-    return None
+    whole = summary["type"] == "list" and len(summary["shares"]) < LISTED_MOST
+    return 0.0 if whole and summary["n"] else None  # a list's shares are of what was named
 
 
 def _number(value: Any) -> float | None:

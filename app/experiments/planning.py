@@ -1,28 +1,33 @@
 """Plans experiments: what they will take, whether the budget can hold that, and the rows with which they begin."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import asyncpg
 
+from app.actions.asking import ExtractedField, Question
 from app.db.engine import Database
-from app.errors import FieldError, Invalid
-from app.experiments.design import Experiment, FeedSetting
+from app.errors import FieldError, Invalid, Misconfigured
+from app.experiments.design import Cast, Experiment, FeedSetting
+from app.experiments.outcomes import asked_of
 from app.experiments.trial import terms_of
 from app.llm.gateway import ready
+from app.llm.pricing import OFFLINE
 from app.settings import Settings
 from app.venues.chatroom.forecast import forecast as forecast_room
 from app.venues.chatroom.setting import RoomSetting
-from app.venues.estimate import estimate_run
-from app.venues.session.design import Simulation
+from app.venues.estimate import OFFLINE_SECONDS_A_CALL, SECONDS_A_CALL, estimate_run
+from app.venues.session.design import Dialogue, Simulation
 from app.venues.session.forecast import forecast
 from app.venues.session.opening import check_models
 from app.world import personas, sessions, worlds
 from app.world.experiments import EXPERIMENTS, change, found
 
-CALL_SECONDS = 0.002
-"""What a call takes of one processor, whatever the model takes (`simfeed bench experiment`)."""
+CALL_SECONDS, RUN_SECONDS = 0.003, 0.75
+"""What a call, and a run's fork and measuring, take whatever the model takes: 12 runs of one cycle took 10.8 s for 560
+calls, of nine 24.3 s for 5,042, one after the other on 2 shared cores."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ async def estimate(home: Database, settings: Settings, design: Experiment) -> Es
         sum(cell.calls for cell in cells),
         sum(cell.tokens for cell in cells),
         None if None in known else sum(usd or 0.0 for usd in known),
-        max(sum(cell.seconds for cell in cells) / design.parallel, sum(cell.calls for cell in cells) * CALL_SECONDS),
+        max(sum(cell.seconds for cell in cells) / design.parallel, sum(cell.calls for cell in cells) * CALL_SECONDS)
+        + sum(cell.runs for cell in cells) * RUN_SECONDS,
         tuple(sorted(unpriced)),
     )
 
@@ -98,15 +104,21 @@ async def _cell(
         room = forecast_room(chosen, setting)
         usd = None if room.usd is None else room.usd * runs
         tokens = (room.prompt_tokens + room.completion_tokens) * runs
-        return Cell(variant, runs, room.calls * runs, tokens, usd, room.calls * runs), room.unpriced
+        calls = room.calls * runs
+        return Cell(variant, runs, calls, tokens, usd, calls * _call_seconds(chosen.simfeed_model)), room.unpriced
     people = 0
     if isinstance(setting, Simulation):
         people = setting.participants.count or 1
     told = forecast(chosen, setting, people)
     tokens = told.prompt_tokens + told.completion_tokens
     usd = None if told.usd is None else told.usd * runs
-    found = Cell(variant, runs, told.calls * runs, tokens * runs, usd, float(told.calls * runs))
+    seconds = told.calls * runs * _call_seconds(told.model)
+    found = Cell(variant, runs, told.calls * runs, tokens * runs, usd, seconds)
     return found, () if told.usd is not None else (told.model,)
+
+
+def _call_seconds(model: str) -> float:
+    return OFFLINE_SECONDS_A_CALL if model in OFFLINE else SECONDS_A_CALL
 
 
 async def _crowding(where: Database, design: Experiment, setting: FeedSetting) -> float:
@@ -139,75 +151,178 @@ async def check(home: Database, settings: Settings, design: Experiment) -> Estim
         Misconfigured: a model can't be used under these settings.
     """
     await worlds.one(home, design.world)
-    for variant in design.variants:
-        setting = design.setting_of(variant)
-        if isinstance(setting, FeedSetting):
-            ready(settings, terms_of(settings, setting).simfeed_model)
-        elif isinstance(setting, RoomSetting):
-            for model in (settings.simfeed_model, *setting.models()):
-                ready(settings, model)
-        else:
-            check_models(settings, setting)
-    await _cast(home, design)
+    _models(settings, design)
+    _refuse([*_shares(design), *_asked(design), *await _people(home, design)])
     told = await estimate(home, settings, design)
     _afford(design, told)
     return told
 
 
-async def _cast(home: Database, design: Experiment) -> None:
-    async with worlds.inside(home, design.world) as where:
-        listed = await personas.listed(where, limit=1_000_000) if design.personas is None else []
-    here = {row["username"].lower() for row in listed} | {one.username.lower() for one in design.personas or ()}
-    wrong = []
+Fault = tuple[str, str, str]
+"""A place, its code, what is wrong there."""
+
+
+def _refuse(faults: Sequence[Fault]) -> None:
+    if told := list(dict.fromkeys(faults)):
+        raise Invalid(
+            "; ".join(f"{place}: {words}" for place, _, words in told[:20]),
+            errors=[FieldError(f"/{place.replace('.', '/')}", code, words) for place, code, words in told[:50]],
+        )
+
+
+def _place(design: Experiment, variant: str, part: str) -> str:
+    """Where a part of a variant's setting stands."""
+    return f"variants.{variant}.{part}" if part in design.variants[variant] else f"setting.{part}"
+
+
+def _models(settings: Settings, design: Experiment) -> None:
+    """
+    Raises:
+        Misconfigured: a model of the feed can't be used; names each place.
+        Invalid: that of a session.
+    """
+    wrong: dict[str, None] = {}
     for variant in design.variants:
         setting = design.setting_of(variant)
+        if isinstance(setting, Dialogue | Simulation):
+            check_models(settings, setting)
+            continue
+        for model, part in _models_of(settings, setting).items():
+            try:
+                ready(settings, model)
+            except Misconfigured as error:
+                wrong[f"{_place(design, variant, part)}: {error.detail}" if part else error.detail] = None
+    if wrong:
+        raise Misconfigured("; ".join(wrong))
+
+
+def _models_of(settings: Settings, setting: FeedSetting | RoomSetting) -> dict[str, str]:
+    """The models that a setting needs, and the part of it that names each; the installation's has none."""
+    if isinstance(setting, RoomSetting):
+        return {settings.simfeed_model: "", **setting.models()}
+    return {terms_of(settings, setting).simfeed_model: "model" if setting.model else ""}
+
+
+def _shares(design: Experiment) -> list[Fault]:
+    words = f"comes to no run of {design.runs * len(design.variants)}: give it more, or leave the variant out"
+    return [(f"weights.{variant}", "no_run", words) for variant, runs in design.counts().items() if not runs]
+
+
+def _asked(design: Experiment) -> list[Fault]:
+    """Outcomes of answers and extracted values that no variant asks for: they would be missing in every run."""
+    settings = [design.setting_of(variant) for variant in design.variants]
+    asked: dict[str, dict[str, Question | ExtractedField]] = {"answer": {}, "field": {}}
+    for one in settings:
+        if isinstance(one, Simulation):
+            asked["answer"] |= {question.key: question for question in one.questions}
+            if one.extraction_config is not None and one.extraction_config.extract_results:
+                asked["field"] |= {field.name: field for field in one.extraction_config.fields}
+    wrong: list[Fault] = []
+    for place, name in named(design):
+        if design.venue == "feed" or (found := asked_of(name)) is None:
+            continue
+        of, key, option = found
+        there = asked[of]
+        options = getattr(there.get(key), "options", ())
+        if key not in there:
+            names = ", ".join(there) or "none"
+            wrong.append((place, "unknown_outcome", f"nothing asks for {of}.{key}; of {of}s there are {names}"))
+        elif option is not None and options and option.casefold() not in {one.casefold() for one in options}:
+            wrong.append((place, "unknown_outcome", f"{key} has no option {option[:60]!r}: {', '.join(options)}"))
+    return wrong
+
+
+def named(design: Experiment) -> list[tuple[str, str]]:
+    """All outcomes that a design names, with their places."""
+    outcomes, precise = design.outcomes, design.stop.precision
+    found = [(f"outcomes.primary.{n}", one) for n, one in enumerate(outcomes.primary)]
+    found += [(f"outcomes.exploratory.{n}", one) for n, one in enumerate(outcomes.exploratory)]
+    found += [(f"exclude.{n}.outcome", one.outcome) for n, one in enumerate(design.exclude)]
+    return found + ([] if precise is None else [("stop.precision.outcome", precise.outcome)])
+
+
+async def _people(home: Database, design: Experiment) -> list[Fault]:
+    """What is wrong with those whom the design brings or names, in the world in which it begins."""
+    if design.personas is None:
+        async with worlds.inside(home, design.world) as where:
+            listed = await personas.listed(where, limit=1_000_000)
+        here, wrong = {row["username"].lower() for row in listed}, []
+    else:
+        names = [one.username for one in design.personas]
+        here = {name.lower() for name in names}
+        wrong = [("personas", "taken", f"{name} is there twice") for name in _twice(names)]
+    for variant in design.variants:
+        setting = design.setting_of(variant)
+        if isinstance(setting, FeedSetting):
+            wrong += _cast(design, variant, setting.cast, here)
+            wrong += _interventions(design, variant, setting, here)
         if isinstance(setting, RoomSetting):
             wrong += [
-                (_placed(design, variant, part), f"no persona has the username {one.persona}")
+                (_place(design, variant, part), "unknown_persona", f"no persona has the username {one.persona}")
                 for part, members in (("cast", setting.cast), ("participant", [setting.participant]))
                 for one in members
                 if one.persona is not None and one.persona.lower() not in here
             ]
-        if not isinstance(setting, FeedSetting):
-            continue
-        cast = setting.cast
-        known = here | {one.username.lower() for one in cast.add}
-        if not known:
-            wrong.append(("world", "nobody lives there: `simfeed personas import` brings some, or give `personas`"))
-        named = {"only": cast.only or (), "without": cast.without, "change": tuple(cast.change)}
-        wrong += [
-            (f"variants.{variant}.cast.{part}", f"no persona has the username {name}")
-            for part, names in named.items()
-            for name in names
-            if name.lower() not in known
+    return wrong
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    times = Counter(name.lower() for name in names)
+    return [name for name, many in times.items() if many > 1]
+
+
+def _cast(design: Experiment, variant: str, cast: Cast, here: set[str]) -> list[Fault]:
+    added = [one.username for one in cast.add]
+    known = here | {name.lower() for name in added}
+    if not known:
+        return [
+            ("world", "nobody", "nobody lives there: `simfeed personas import` brings some, or give `personas`"),
         ]
-    if wrong:
-        told = list(dict.fromkeys(wrong))
-        raise Invalid(
-            "; ".join(f"{place}: {words}" for place, words in told[:20]),
-            errors=[FieldError(f"/{place.replace('.', '/')}", "unknown_persona", words) for place, words in told[:50]],
-        )
+    place = _place(design, variant, "cast")
+    named = {"only": cast.only or (), "without": cast.without, "change": tuple(cast.change)}
+    wrong = [
+        (f"{place}.{part}", "unknown_persona", f"no persona has the username {name}")
+        for part, names in named.items()
+        for name in names
+        if name.lower() not in known
+    ]
+    taken = [*(name for name in added if name.lower() in here), *_twice(added)]
+    wrong += [(f"{place}.add", "taken", f"there is a persona {name} already") for name in taken]
+    chosen = known if cast.only is None else {name.lower() for name in (*cast.only, *added)}
+    if not chosen - {name.lower() for name in cast.without}:
+        wrong.append((place, "nobody", "leaves nobody who acts"))
+    return wrong
 
 
-def _placed(design: Experiment, variant: str, part: str) -> str:
-    """Where a design says a part of a variant's setting."""
-    return f"variants.{variant}.{part}" if part in design.variants[variant] else f"setting.{part}"
+def _interventions(design: Experiment, variant: str, setting: FeedSetting, here: set[str]) -> list[Fault]:
+    known = here | {one.username.lower() for one in setting.cast.add}
+    place = _place(design, variant, "interventions")
+    wrong: list[Fault] = []
+    for n, plan in enumerate(setting.planned(), 1):
+        to = getattr(plan, "to", None)
+        names = [getattr(plan, "persona", None), getattr(plan, "by", None), *(to if isinstance(to, list) else ())]
+        wrong += [
+            (place, "unknown_persona", f"entry {n}: no persona has the username {name}")
+            for name in names
+            if name is not None and name.lower() not in known
+        ]
+        if plan.cycle is not None and plan.cycle > setting.cycles:
+            wrong.append((place, "never", f"entry {n}: cycle {plan.cycle} never comes: a run has {setting.cycles}"))
+    return wrong
 
 
 def _afford(design: Experiment, told: Estimate) -> None:
-    wrong = []
-    if design.budget.tokens is not None and told.tokens > design.budget.tokens:
-        wrong.append(("tokens", f"{design.budget.tokens:,} can't hold: about {told.tokens:,} will be used"))
-    if design.budget.usd is not None:
+    wrong: list[Fault] = []
+    budget, code = design.budget, "impossible_budget"
+    if budget.tokens is not None and told.tokens > budget.tokens:
+        wrong.append(("budget.tokens", code, f"{budget.tokens:,} can't hold: about {told.tokens:,} will be used"))
+    if budget.usd is not None:
         if told.usd is None:
-            wrong.append(("usd", f"can't hold: no price is known for {', '.join(told.unpriced)} (set MODEL_PRICES)"))
-        elif told.usd > design.budget.usd:
-            wrong.append(("usd", f"{design.budget.usd:g} can't hold: about {told.usd:.4f} will be spent"))
-    if wrong:
-        raise Invalid(
-            "; ".join(f"budget.{place}: {words}" for place, words in wrong),
-            errors=[FieldError(f"/budget/{place}", "impossible_budget", words) for place, words in wrong],
-        )
+            unpriced = ", ".join(told.unpriced)
+            wrong.append(("budget.usd", code, f"can't hold: no price is known for {unpriced} (set MODEL_PRICES)"))
+        elif told.usd > budget.usd:
+            wrong.append(("budget.usd", code, f"{budget.usd:g} can't hold: about {told.usd:.4f} will be spent"))
+    _refuse(wrong)
 
 
 def stored(design: Experiment) -> str:

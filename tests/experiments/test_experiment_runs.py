@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from app.actions.asking import ExtractedField
+from app.analysis.answers import data, summarise_field
 from app.db.engine import TROUBLE, Database
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, Invalid, Misconfigured, NotFound
 from app.experiments import keeping
 from app.experiments.design import checked
+from app.experiments.outcomes import of_block
 from app.experiments.planning import check, raise_budget
 from app.experiments.runner import begin, precise, stop
 from app.llm.gateway import Gateway
@@ -244,13 +247,16 @@ async def test_sessions_are_varied_too(home: Database) -> None:
             "questions": [{"key": "use", "type": "likert", "text": "I would use this cup."}],
         },
         "variants": {"cup": {"stimulus": CUP}, "bag": {"stimulus": {**CUP, "content": "A paper bag that leaks."}}},
-        "outcomes": {"primary": ["answer.use"], "exploratory": ["answer.use:3", "lines", "missing_share", "answer.no"]},
+        "outcomes": {
+            "primary": ["answer.use"],
+            "exploratory": ["answer.use:3", "lines", "missing_share", "answer.use:9"],
+        },
     }
     key = await planned(home, design)
     assert await ran(home, key) == "completed"
     found = await trials_of(home, key)
     assert all(1 <= (t.outcomes["answer.use"] or 0) <= 5 and t.outcomes["lines"] == 5 for t in found)
-    assert all(t.outcomes["answer.no"] is None and t.why["answer.no"] for t in found)
+    assert all(t.outcomes["answer.use:9"] is None and t.why["answer.use:9"] for t in found)
     async with worlds.inside(home, str(found[0].world)) as database:
         row = await sessions.found(database, str(found[0].session))
         said = [line for line in await transcript(database, row) if line["kind"] == "answer"]
@@ -302,3 +308,100 @@ async def test_control_what_a_superseded_process_writes_does_not_count(home: Dat
     assert await home.fetchval(experiments.EXPERIMENTS["finish"], *late) is None
     await run_sql(home.url, "UPDATE experiment_trials SET state = 'completed'")
     assert plain(await trials_of(home, key)) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"personas": [{"username": n, "description": "x"} for n in ("ann", "Ann", "bob")]},
+            ["personas: ann is there twice"],
+        ),
+        ({"setting": {"cast": {"only": []}}}, ["setting.cast: leaves nobody who acts"]),
+        (
+            {"variants": {"a": {"cast": {"without": [f"p{n}" for n in range(6)]}}, "b": {}}},
+            ["variants.a.cast: leaves nobody who acts"],
+        ),
+        (
+            {"setting": {"cast": {"add": [{"username": n, "description": "x"} for n in ("P0", "eve", "Eve")]}}},
+            ["setting.cast.add: there is a persona P0 already", "setting.cast.add: there is a persona eve already"],
+        ),
+        (
+            {
+                "setting": {
+                    "cycles": 2,
+                    "interventions": [
+                        {"kind": "post", "cycle": 3, "persona": "nobody", "body": "x"},
+                        {"kind": "message", "cycle": 1, "from": "p0", "to": ["p1", "stranger"], "body": "x"},
+                    ],
+                }
+            },
+            [
+                "setting.interventions: entry 1: no persona has the username nobody",
+                "setting.interventions: entry 1: cycle 3 never comes: a run has 2",
+                "setting.interventions: entry 2: no persona has the username stranger",
+            ],
+        ),
+        ({"weights": {"latest": 1, "interest": 0}}, ["weights.interest: comes to no run of 4"]),
+        (
+            {"variants": {"a": {"model": "nothing-known"}, "b": {"model": "neither-this"}}},
+            ["variants.a.model: no provider is known", "variants.b.model: no provider is known"],
+        ),
+    ],
+    ids=["twice", "nobody", "all away", "taken", "interventions", "no run", "models"],
+)
+async def test_what_would_fail_in_each_run_is_refused_before_any(
+    home: Database, change: dict[str, Any], told: list[str]
+) -> None:
+    with pytest.raises((Invalid, Misconfigured)) as error:
+        await check(home, load_settings(), checked({**SMALL, **change}))
+    for words in told:
+        assert error.value.detail.count(words) == 1, error.value.detail
+
+
+async def test_what_no_variant_asks_for_is_no_outcome(home: Database) -> None:
+    design = {
+        "venue": "survey",
+        "setting": {
+            "participants": {"mode": "from_population"},
+            "questions": [
+                {"key": "use", "type": "likert", "text": "I would use it."},
+                {"key": "why", "type": "single", "text": "Why?", "options": ["money", "habit"]},
+            ],
+            "extraction_config": {"fields": ["reason"]},
+        },
+        "variants": {"a": {}, "b": {}},
+    }
+    right = ["answer.use", "answer.use:5", "answer.why:Money", "field.reason", "lines"]
+    await check(home, load_settings(), checked({**design, "outcomes": {"primary": right}}))
+    wrong = {
+        "primary": ["answer.usage"],
+        "exploratory": ["answer.why:fashion", "field.reasons"],
+    }
+    with pytest.raises(Invalid) as told:
+        await check(home, load_settings(), checked({**design, "outcomes": wrong}))
+    assert [one.pointer for one in told.value.errors] == [
+        "/outcomes/primary/0",
+        "/outcomes/exploratory/0",
+        "/outcomes/exploratory/1",
+    ]
+    assert "nothing asks for answer.usage; of answers there are use, why" in told.value.detail
+    assert "why has no option 'fashion': money, habit" in told.value.detail
+
+
+def test_what_nobody_named_in_a_list_is_a_share_of_0() -> None:
+    """No value would say that the run is missing, and leave out just those runs in which nobody thought of it."""
+    asked = [["tea", "milk"], ["Tea"], []]
+    field = ExtractedField(name="wants", type="list")
+    summary = data(summarise_field(field, asked))
+    block = {"extracted_results": {"aggregate_statistics": {"wants": summary}, "statistical_analysis": None}}
+    found, why = of_block(block, ["field.wants:tea", "field.wants:milk", "field.wants:sugar"])
+    assert found == {
+        "field.wants:tea": pytest.approx(2 / 3),
+        "field.wants:milk": pytest.approx(1 / 3),
+        "field.wants:sugar": 0.0,
+    }
+    assert why == {}
+    nobody = data(summarise_field(field, [None, None]))
+    block["extracted_results"]["aggregate_statistics"] = {"wants": nobody}
+    assert of_block(block, ["field.wants:tea"])[0] == {"field.wants:tea": None}

@@ -60,7 +60,7 @@ class RoomSetting(Part):
             yield "participant", f"has words at {last:g} s, when the room is at its end"
 
     def models(self) -> dict[str, str]:
-        """The models that are named: model → where."""
-        named = {member.model: f"cast: {member.name}" for member in self.cast if member.model}
-        named |= {self.participant.model: "participant.model"} if self.participant.model else {}
+        """The models that are named, and in which part."""
+        named = {member.model: "cast" for member in self.cast if member.model}
+        named |= {self.participant.model: "participant"} if self.participant.model else {}
         return named | ({self.model: "model"} if self.model else {})
