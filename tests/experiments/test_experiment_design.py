@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.errors import Invalid
 from app.experiments.design import Experiment, checked, merge, read
 from app.experiments.examples import EXAMPLES
-from app.venues.session.files import toml_value
+from app.venues.session.files import toml_value, value_of, value_of_any
 
 SMALL: dict[str, Any] = {
     "setting": {"cycles": 2},
@@ -146,3 +146,32 @@ def test_files_that_are_none(name: str, content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(Invalid):
         read(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[variants.a" + ".x" * 3000 + "]\ny = 1\n", "is nested deeper than 32 levels"),
+        ("variants = " + "[" * 3000 + "]" * 3000, "is nested deeper than 32 levels"),
+        ("x" + ".x" * 32 + " = 1\n", "is nested deeper than 32 levels"),
+        ("runs = 1" + "0" * 5000, "holds a number that is too long"),
+    ],
+    ids=["tables", "lists", "one too many", "digits"],
+)
+def test_toml_that_goes_too_far_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(text)
+    with pytest.raises(Invalid, match=f"^deep.toml: .*{words}$"):
+        read(file)
+
+
+def test_toml_may_go_as_deep_as_json() -> None:
+    assert toml_value(b"x" + b".x" * 31 + b" = 1\n", "a.toml")
+    assert value_of(b'{"x":' * 32 + b"1" + b"}" * 32, "a.json")
+
+
+def test_what_comes_without_a_name_is_json_toml_or_yaml() -> None:
+    for text in (b'\xef\xbb\xbf {"runs": 3}', b"runs = 3\n", b"runs: 3\n"):
+        assert value_of_any(text, "standard input") == {"runs": 3}
+    with pytest.raises(Invalid, match=r"standard input: is not TOML: .*; is not YAML"):
+        value_of_any(b"runs: {", "standard input")

@@ -51,6 +51,23 @@ def value_of(data: bytes, name: str) -> Any:
     raise Invalid(f"{name}: must end in .json, .toml, .yaml or .yml")
 
 
+def value_of_any(data: bytes, name: str) -> Any:
+    """The value in what has no file's name to tell what it is, as standard input.
+
+    Raises:
+        Invalid: it is neither JSON, TOML nor YAML.
+    """
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
+        return _json_value(data, name)
+    try:
+        return toml_value(data, name)
+    except Invalid as toml:
+        try:
+            return yaml_value(data, name)
+        except Invalid as other:
+            raise Invalid(f"{toml.detail}; {other.detail.removeprefix(f'{name}: ')}") from None
+
+
 def read_bytes(path: Path, most: int = FILE_MOST) -> bytes:
     """A file of at most so many bytes.
 
@@ -78,11 +95,27 @@ def _json_value(data: bytes, name: str) -> Any:
 
 def toml_value(data: bytes, name: str) -> Any:
     try:
-        return tomllib.loads(strict_json.decode(data, allow_bom=True))
+        value = tomllib.loads(strict_json.decode(data, allow_bom=True))
     except strict_json.JSONError as error:
         raise Invalid(f"{name}: {error.message}") from None
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"{name}: is not TOML: {str(error) or 'it goes too deep'}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Invalid(f"{name}: is not TOML: {error}") from None
+    except ValueError:  # Python's own limit of digits
+        raise Invalid(f"{name}: is not TOML as it is read here: holds a number that is too long") from None
+    except RecursionError:
+        raise Invalid(f"{name}: is nested deeper than {DEPTH_MOST} levels") from None
+    if _deeper(value, DEPTH_MOST):
+        raise Invalid(f"{name}: is nested deeper than {DEPTH_MOST} levels")
+    return value
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Whether lists and tables lie deeper in one another than so many."""
+    level = [value]
+    for _ in range(most):
+        tables = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [child for one in tables for child in one]
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def yaml_value(data: bytes, name: str) -> Any:
