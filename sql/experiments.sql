@@ -207,7 +207,16 @@ people AS (DELETE FROM experiment_references WHERE experiment_id = $1),
 trials AS (DELETE FROM experiment_trials WHERE experiment_id = $1)
 DELETE FROM experiments WHERE id = $1 RETURNING id
 
--- name: outcomes  What runs of experiment $1 came to, a row for each and outcome.
-SELECT t.number, t.variant, t.replicate, t.seed, t.state, t.excluded, o.key AS outcome, o.value::float8 AS value
-FROM experiment_trials t JOIN experiments e ON e.id = t.experiment_id, jsonb_each_text(t.outcomes) o
-WHERE e.key = $1 ORDER BY t.number, o.key
+-- name: outcomes  What runs of experiment $1 came to, a row for each and outcome; runs that failed or wait have them, too.
+WITH named AS (
+    SELECT json_array_elements_text(design -> 'outcomes' -> 'primary') AS outcome FROM experiments WHERE key = $1
+    UNION
+    SELECT json_array_elements_text(design -> 'outcomes' -> 'exploratory') FROM experiments WHERE key = $1
+    UNION
+    SELECT jsonb_object_keys(t.outcomes) FROM experiment_trials t JOIN experiments e ON e.id = t.experiment_id
+    WHERE e.key = $1
+)
+SELECT t.number, t.variant, t.replicate, t.seed, t.state, t.excluded, o.outcome,
+    (t.outcomes ->> o.outcome)::float8 AS value
+FROM experiment_trials t JOIN experiments e ON e.id = t.experiment_id, named o
+WHERE e.key = $1 ORDER BY t.number, o.outcome

@@ -11,6 +11,8 @@ pandas'. Nothing can be changed through it.
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
+from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,8 +24,8 @@ from app.db import migrate, worlds
 from app.db.engine import Database
 from app.db.queries import load
 from app.db.worlds import HOME
-from app.errors import Invalid, Misconfigured
-from app.experiments.frames import frame
+from app.errors import Invalid, Misconfigured, NotFound
+from app.experiments.frames import TIME, frame
 from app.settings import Settings, load_settings
 from app.venues.session.offhand import through
 from app.world.experiments import EXPERIMENTS
@@ -42,9 +44,13 @@ def open_world(name: str = HOME, **settings: Any) -> "World":
 
     Raises:
         NotFound: there is no such world.
+        Invalid: there is no such setting.
         Misconfigured: there is no home world, or its schema is not up to date.
         Unavailable: the database can't be reached.
     """
+    for one in settings.keys() - Settings.model_fields.keys():
+        near = get_close_matches(one, Settings.model_fields, 1)
+        raise Invalid(f"there is no setting {one!r}" + (f": did you mean {near[0]}?" if near else ""))
     chosen = load_settings(**settings)
     if name.lower() != HOME:
         chosen = chosen.model_copy(update={"simfeed_world": name})
@@ -65,6 +71,7 @@ class World:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
+        self._closed = False
         self._open = ExitStack()
         self.url = self._open.enter_context(migrate.open_home_url(settings))
         try:
@@ -88,6 +95,7 @@ class World:
 
     def close(self) -> None:
         """Let go of the database; a second time does nothing."""
+        self._closed = True
         self._open.close()
 
     @property
@@ -194,8 +202,17 @@ class World:
 
         `number`, `replicate`, `seed`: Int64; `variant`, `state`, `excluded`, `outcome`: String; `value`: Float64, null
         where it is missing. `.pivot("outcome", index=["number", "variant", "seed"], values="value")` makes it wide.
+
+        Raises:
+            NotFound: no experiment in this world has that key (`trials` has them; they are rows of the home world).
         """
-        return self.sql(EXPERIMENTS["outcomes"], experiment)
+
+        async def work(connection: asyncpg.Connection) -> pl.DataFrame:
+            if await connection.fetchrow(EXPERIMENTS["experiment"], experiment) is None:
+                raise NotFound(f"no experiment in the world {self.name} has the key {experiment[:40]!r}")
+            return await frame(connection, EXPERIMENTS["outcomes"], experiment)
+
+        return through(self._reading(work))
 
     def read(self, *names: str) -> dict[str, pl.DataFrame]:
         """Several of these frames, by their names, all of one moment.
@@ -243,7 +260,7 @@ class World:
         return pl.DataFrame(rows, {"metric": pl.String, "value": pl.Float64, "why": pl.String}, orient="row")
 
     def series(self, *names: str, since: int | None = None) -> pl.DataFrame:
-        """The feed cycle by cycle: a row a run, with what it took and the metrics that are named.
+        """The feed cycle by cycle: a row a run, with what it took and the metrics that are named; `at`: time.
 
         Raises:
             Invalid: there is no such metric.
@@ -252,12 +269,14 @@ class World:
         async def work(database: Database) -> list[dict[str, Any]]:
             return await series(database, names, since=since)
 
-        return pl.DataFrame(through(self._measuring(work)), infer_schema_length=None)
+        rows = [row | {"at": row["at"] and datetime.fromisoformat(row["at"])} for row in through(self._measuring(work))]
+        return pl.DataFrame(rows, schema_overrides={"at": TIME} if rows else None, infer_schema_length=None)
 
     def _frame(self, name: str) -> pl.DataFrame:
         return self.read(name)[name]
 
     async def _reading(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        self._still_open()
         connection = await worlds.connect(self.url)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -272,7 +291,12 @@ class World:
         finally:
             connection.terminate()
 
+    def _still_open(self) -> None:
+        if self._closed:
+            raise Invalid(f"the world {self.name} was closed: open it anew")
+
     async def _measuring(self, work: Callable[[Database], Awaitable[T]]) -> T:
+        self._still_open()
         async with _database(self.url) as database:
             return await work(database)
 

@@ -6,6 +6,8 @@ from typing import Any
 import asyncpg
 import polars as pl
 
+from app.errors import Invalid
+
 FETCH = 20_000
 TIME = pl.Datetime("us", "UTC")
 Dtype = pl.DataType | type[pl.DataType]
@@ -36,8 +38,11 @@ async def frame(connection: asyncpg.Connection, query: str, *arguments: object) 
 
     Raises:
         asyncpg.PostgresError: the statement is wrong, or changes something.
+        Invalid: it gives no columns, as COPY, which would write files and run programs even in a read-only transaction.
     """
     statement = await connection.prepare(query)
+    if not statement.get_attributes():
+        raise Invalid("the statement was refused: it gives no columns, so it reads nothing")
     kinds = [
         (one.name, one.type.name.removesuffix("[]"), one.type.kind == "array") for one in statement.get_attributes()
     ]

@@ -230,3 +230,28 @@ def test_a_server_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert len(asked) == remote.TRIES
     with pytest.raises(Invalid, match="is no address"):
         Client("sim.example")
+
+
+def test_a_statement_without_columns_is_refused_before_it_does_anything(world: World) -> None:
+    """COPY to a program is allowed in a read-only transaction, and runs it."""
+    for statement in ("COPY (SELECT 1) TO PROGRAM 'false'", "COPY posts TO '/nowhere/posts.csv'", "DO $$ BEGIN END $$"):
+        with pytest.raises(Invalid, match="it gives no columns"):
+            world.sql(statement)
+
+
+def test_names_that_are_not_there_are_refused(url: str, world: World) -> None:
+    with pytest.raises(Invalid, match="did you mean database_url"):
+        open_world("home", databse_url=url)
+    with pytest.raises(NotFound, match="no experiment in the world home has the key 'nosuch'"):
+        world.outcomes("nosuch")
+    with open_world("home", database_url=url) as closed:
+        pass
+    with pytest.raises(Invalid, match="was closed"):
+        _ = closed.posts
+
+
+def test_times_of_a_series_are_times(world: World) -> None:
+    found = world.series()
+    assert found.height == 4
+    assert found.schema["at"] == pl.Datetime("us", "UTC")
+    assert found["at"].is_sorted()
