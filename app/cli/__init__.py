@@ -13,6 +13,11 @@ from typer.exceptions import TyperException
 
 from app.errors import AppError
 
+SERVING = (["up"], ["worker"])
+"""Commands that are done when they are told to end; any other is cut off."""
+
+TERMINATED = 143
+
 COMMANDS = {
     "up": ("up:up", "Start Sim-Feed"),
     "run": ("runs:run", "Play one cycle now"),
@@ -152,7 +157,7 @@ for _name, (_, _said) in COMMANDS.items():
 
 def main() -> None:
     """Run the command line and exit with its code. SIGTERM, too, ends what was started."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if sys.argv[1:2] in SERVING else TERMINATED))
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -13,6 +13,7 @@ from app.analysis import backups
 from app.analysis.backup_files import SUFFIX, Manifest, checked, peek
 from app.analysis.backups import Drill
 from app.cli.common import EXIT_FAILED, Home, Json, confirm, err, go, opened, settings_for, show_json, table
+from app.cli.session_show import wide
 from app.cli.world import at_home, opened_home, telling, wrote
 from app.cli.writing import whole
 from app.db import migrate
@@ -236,7 +237,7 @@ def list_(
             for one in found
         ]  # fmt: skip
         columns = ("file", "world", "made (UTC)", "rows", "MB", "holds", "world's hash", "")
-        table("", *columns, rows=rows, empty=f"{folder} holds no file named *{SUFFIX}")
+        table("", *columns, rows=rows, empty=f"{folder} holds no file named *{SUFFIX}", console=wide())
     if any(one["fault"] for one in found):
         raise typer.Exit(EXIT_FAILED)
 

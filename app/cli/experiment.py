@@ -1,6 +1,7 @@
 """`simfeed experiment`: arms compared, planned and run."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +16,9 @@ from app.cli.experiment_home import Key, opened_there
 from app.cli.experiment_show import estimated, following, show, standing
 from app.cli.session_show import wide
 from app.db.engine import Database
-from app.errors import Invalid
+from app.errors import Invalid, NotFound
 from app.experiments import planning
-from app.experiments.design import Experiment, read
+from app.experiments.design import Experiment, checked, read
 from app.experiments.examples import EXAMPLES
 from app.experiments.keeping import drop as drop_experiment
 from app.experiments.planning import Estimate
@@ -26,6 +27,7 @@ from app.experiments.runner import stop as stop_experiment
 from app.experiments.said import said_in
 from app.settings import Settings
 from app.venues.run import open_mind
+from app.venues.session.files import FILE_MOST, value_of_any
 from app.world.experiments import EXPERIMENTS, change, found
 from app.world.text import INT64_MAX
 
@@ -37,9 +39,14 @@ app = typer.Typer(
     "  simfeed experiment export KEY -o rankers.zip\n\n"
     "Arms compared: runs of the same start that differ by their treatment (docs/experiments.md).",
 )
-What = Annotated[str, typer.Argument(metavar="FILE|KEY", help="A file with a design (TOML, YAML, JSON), or a key.")]
+What = Annotated[
+    str, typer.Argument(metavar="FILE|KEY", help="A file with a design (TOML, YAML, JSON; - is stdin), or a key.")
+]
 Parallel = Annotated[int | None, typer.Option(min=1, max=64, help="Runs at once; else as the design says.")]
 BudgetUsd = Annotated[float | None, typer.Option(min=0.0001, help="Most US dollars of all runs together.")]
+ENDED_SHORT = ("failed", "stopped", "paused", "budget_exhausted")
+"""Not all that was asked for is there, so a script must not go on as if it were."""
+
 BudgetTokens = Annotated[int | None, typer.Option(min=1, max=INT64_MAX, help="Most tokens of all runs together.")]
 
 
@@ -71,7 +78,7 @@ def example(
 
 @app.command()
 def plan(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A design: TOML, YAML or JSON; - for stdin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A design: TOML, YAML or JSON; - is stdin.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and estimate; nothing is kept.")] = False,
     home: Home = None,
     json: Json = False,
@@ -83,7 +90,7 @@ def plan(
 
     Check a design as a whole, tell what it will take, and keep it. Nothing is run yet.
     """
-    design = read(file)
+    design = _design(file)
 
     async def work() -> tuple[Estimate, str | None]:
         async with opened_there(home) as (settings, database):
@@ -100,6 +107,15 @@ def plan(
         err.print(
             f"`simfeed experiment freeze {key}` promises it, `simfeed experiment run {key}` runs it.", markup=False
         )
+
+
+def _design(file: Path) -> Experiment:
+    if str(file) != "-":
+        return read(file)
+    data = sys.stdin.buffer.read(FILE_MOST + 1)
+    if len(data) > FILE_MOST:
+        raise Invalid(f"standard input: is larger than {FILE_MOST:,} bytes")
+    return checked(value_of_any(data, "standard input"), "standard input")
 
 
 async def _kept(database: Database, design: Experiment, told: Estimate) -> str:
@@ -131,7 +147,7 @@ def run(
         async with opened_there(home) as (settings, database):
             key = what
             if not await _is_key(database, what):
-                design = read(Path(what))
+                design = _named(what)
                 told = await planning.check(database, settings, design)
                 estimated(design, told)
                 if told.usd:
@@ -143,6 +159,13 @@ def run(
     _told(go(work()), json=json)
 
 
+def _named(what: str) -> Experiment:
+    try:
+        return _design(Path(what))
+    except NotFound:
+        raise NotFound(f"{what[:60]!r} is neither an experiment's key (`simfeed experiment list`) nor a file") from None
+
+
 async def _is_key(database: Database, what: str) -> bool:
     return await database.fetchrow(EXPERIMENTS["experiment"], what) is not None
 
@@ -152,8 +175,12 @@ async def _driven(
 ) -> dict[str, Any]:
     err.print(f"Experiment {key}.", markup=False, highlight=False)
     if not leave:
-        async with open_mind(settings, database, works=True) as mind:
-            await _drive(mind, settings, key, parallel)
+        try:
+            async with open_mind(settings, database, works=True) as mind:
+                await _drive(mind, settings, key, parallel)
+        except (asyncio.CancelledError, SystemExit):
+            err.print(f"Stopped; `simfeed experiment resume {key}` goes on.", markup=False)
+            raise
     return await standing(database, key)
 
 
@@ -162,11 +189,10 @@ async def _drive(mind: Mind, settings: Settings, key: str, parallel: int | None)
     driving = asyncio.create_task(runner.run())
     try:
         await following(mind.database, key, driving)
-    except asyncio.CancelledError:
-        err.print(f"Stopped; `simfeed experiment resume {key}` goes on.", markup=False)
-        driving.cancel()
-        await asyncio.gather(driving, return_exceptions=True)
-        raise
+    finally:
+        if not driving.done():
+            driving.cancel()
+            await asyncio.gather(driving, return_exceptions=True)
     driving.result()
 
 
@@ -175,7 +201,7 @@ def _told(found: dict[str, Any], *, json: bool) -> None:
         show_json(found)
     else:
         show(found)
-    if found["state"] == "failed":
+    if found["state"] in ENDED_SHORT:
         raise typer.Exit(EXIT_FAILED)
 
 

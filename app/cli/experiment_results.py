@@ -83,7 +83,8 @@ def _show(found: dict[str, Any]) -> None:
     for outcome in found["outcomes"]:
         typer.echo(outcome["verdict"])
     for one in found["missing"]:
-        err.print(f"Run {one['number']} ({one['variant']}) is missing or left out: {one['why']}", markup=False)
+        what = "is missing or left out" if one["outcome"] is None else f"has no {one['outcome']}"
+        err.print(f"Run {one['number']} ({one['variant']}) {what}: {one['why']}", markup=False)
     for one in found["deviations"]:
         err.print(f"Otherwise than frozen: {one['what']}", markup=False)
 

@@ -12,6 +12,7 @@ from app.analysis import state as states
 from app.analysis.state import Part, Terms, Times, WorldDiff
 from app.auth.admins import record
 from app.cli.common import Home, Json, confirm, err, go, opened, settings_for, show_json, table
+from app.cli.session_show import wide
 from app.db import worlds as databases
 from app.db.engine import TROUBLE, Database, patiently
 from app.db.worlds import HOME, Told, Via
@@ -100,7 +101,8 @@ def list_(home: Home = None, json: Json = False) -> None:
     rows: list[tuple[object, ...]] = [
         (w.name, w.kind, w.state, w.source, w.run_id, _megabytes(w.bytes), w.created_at, w.note) for w in found
     ]
-    table("", "name", "kind", "state", "from", "newest run then", "MB", "made", "note", rows=rows, empty="")
+    columns = ("name", "kind", "state", "from", "newest run then", "MB", "made", "note")
+    table("", *columns, rows=rows, empty="", console=wide())
 
 
 def _megabytes(size: int | None) -> str | None:

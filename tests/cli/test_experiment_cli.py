@@ -1,13 +1,14 @@
 """`simfeed experiment`: from a design to a package; what is wrong is one line, and nothing is kept of it."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from app.db.engine import Database
 from app.experiments.examples import EXAMPLES
-from tests.cli.test_cli import data, simfeed
+from tests.cli.test_cli import SIMFEED, data, environment, simfeed
 from tests.experiment_stand import a_home
 
 SMALL = """
@@ -104,3 +105,37 @@ def test_examples_and_what_is_not_there(url: str, database: Database) -> None:
     for verb in ("status", "stop", "resume", "compare", "freeze"):
         done = simfeed(url, "experiment", verb, "aaaaaaaaaaaa")
         assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), verb
+
+
+async def test_a_design_from_standard_input(url: str) -> None:
+    async with a_home(url):
+        for text in (SMALL, json.dumps({"variants": {"a": {}}, "runs": 4}), "variants: {a: {}, b: {}}\nruns: 2\n"):
+            done = simfeed(url, "experiment", "plan", "-", "--dry-run", "--json", stdin=text)
+            assert data(done)["estimate"]["runs"] == 4
+        wrong = simfeed(url, "experiment", "run", "-", stdin="variants: {a: {}}\nrun: 2\n")
+        assert (wrong.returncode, "standard input: run: " in wrong.stderr) == (2, True)
+        lost = simfeed(url, "experiment", "run", "kx7m2pqrs4td")
+        assert (lost.returncode, "neither an experiment's key" in lost.stderr) == (2, True)
+
+
+async def test_what_is_not_done_does_not_exit_as_if_it_were(url: str, tmp_path: Path) -> None:
+    design = tmp_path / "kind.toml"
+    design.write_text(SMALL.replace("cycles = 1", "cycles = 40") + "[stop]\nseconds = 0.1\n")
+    async with a_home(url):
+        over = simfeed(url, "experiment", "run", str(design), "--json")
+        assert (over.returncode, json.loads(over.stdout)["state"]) == (1, "stopped")
+        design.write_text(SMALL.replace("cycles = 1", "cycles = 400"))
+        key = data(simfeed(url, "experiment", "plan", str(design), "--json"))["key"]
+        code, told = _terminated(url, key)
+        assert (code, "`simfeed experiment resume" in told) == (143, True)
+
+
+def _terminated(url: str, key: str) -> tuple[int, str]:
+    """The exit code, and what is said, of an experiment that is ended by SIGTERM once it has begun."""
+    command = [*SIMFEED, "experiment", "run", key]
+    running = subprocess.Popen(command, env=environment(url), stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    assert running.stderr.readline() == f"Experiment {key}.\n"
+    running.terminate()
+    _, told = running.communicate(timeout=60)
+    return running.returncode, told
