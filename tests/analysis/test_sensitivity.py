@@ -51,6 +51,8 @@ def test_two_levels_by_hand() -> None:
 def test_levels_that_agree_differ_by_chance_alone() -> None:
     found = heterogeneity({"a": (2.0, 1.0), "b": (2.0, 3.0), "c": (2.0, 0.5)})
     assert (found.q, found.i2, found.tau, found.p) == (0, 0, 0, 1)
+    half = stats.t.ppf(0.975, 2) / sqrt(1 + 1 / 9 + 4)
+    assert found.mean.high == pytest.approx(2 + half), "never as sure as if the levels had no errors"
     one = heterogeneity({"a": (2.0, 1.0)})
     assert (one.k, one.q, one.i2, one.mean.value) == (1, None, None, 2)
     assert one.mean.high == pytest.approx(2 + 1.959964), "a level alone has Gauss' interval"
