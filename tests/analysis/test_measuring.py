@@ -148,6 +148,8 @@ async def test_a_series_goes_by_cycles_of_the_feed(small: Database) -> None:
     assert (rows[1]["usd"], rows[1]["failed"], rows[1]["active"]) == (None, 1, 3)
     assert [row["opinion_drift"] for row in rows] == [None, 2.0]
     assert [row["density"] for row in rows] == pytest.approx([2 / 12, 3 / 12])
+    seen = [row["exposure_entropy"] for row in await series(small, ["exposure_entropy"])]
+    assert seen == pytest.approx([0.918296 / 2, 1]), "ann saw bob twice and cat, bob ann; then bob cat and ann"
     assert [row["run"] for row in await series(small, since=1)] == [3]
     assert set(rows[0]) == {"run", "at", *LEDGER, "opinion_drift", "density", "text_length"}
 
