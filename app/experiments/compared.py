@@ -209,10 +209,17 @@ def _weighed(family: str, p: Mapping[str, Any], equal: Mapping[str, Any] | None,
         found += f", yet {within}" if same else ""
         return found if family == "primary" else f"{found}; exploratory, to be tested in runs of its own"
     if same:
-        return f"equivalent {within}, by two one-sided tests ({corrected} for a difference)"
+        return f"equivalent {within}, by two one-sided tests{_shown(equal, alpha)} ({corrected} for a difference)"
     if p["least_adjusted"] is None or p["least_adjusted"] > alpha * (1 + 1e-9):
         return f"so few runs could not have shown any difference ({corrected})"
     return f"no difference was shown, which does not say that there is none ({corrected})"
+
+
+def _shown(equal: Mapping[str, Any] | None, alpha: float) -> str:
+    """The interval that the tests of equivalence look at, which is narrower than that of the difference."""
+    if equal is None or equal["low"] is None:
+        return ""
+    return f", whose {100 * (1 - 2 * alpha):g} % interval is {equal['low']:.4g} to {equal['high']:.4g}"
 
 
 def _sized(value: float, unit: str) -> str:

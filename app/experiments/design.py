@@ -5,21 +5,23 @@ session its own design (`app/venues/session/design.py`). A variant
 holds what is otherwise in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isclose
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError, field_validator
 
-from app.errors import AppError, FieldError, Invalid
+from app.errors import AppError, Invalid
 from app.experiments import outcomes
+from app.experiments.faults import Faults
 from app.streams import number
 from app.venues.chatroom.setting import RoomSetting
-from app.venues.session.design import Dialogue, Line, Part, Seed, Simulation, Temperature, Text, place_of
+from app.venues.session.design import Dialogue, Line, Part, Seed, Simulation, Temperature, Text
 from app.venues.session.exactly import exactly
 from app.venues.session.files import read_value
 from app.world import plans
@@ -31,8 +33,9 @@ from app.world.text import Username
 
 Venue: TypeAlias = Literal["feed", "chatroom", "dialogue", "focus_group", "survey", "interview"]
 Variant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$")]
+VENUES: tuple[str, ...] = get_args(Venue)
+ASKING = ("focus_group", "survey", "interview")
 TRIALS_MOST = 2_000
-FAULTS_MOST = 50
 
 
 def _ranker(value: str) -> str:
@@ -221,14 +224,7 @@ class Experiment(Part):
 
     def setting_of(self, variant: str) -> Setting:
         """The setting of a variant."""
-        found: Setting = exactly(self._whole(variant), SETTINGS[self.venue].model_validate)
-        return found
-
-    def _whole(self, variant: str) -> dict[str, Any]:
-        whole = self.merged(variant)
-        if self.venue in ("focus_group", "survey", "interview"):
-            whole = merge({"simulation_config": {"environment_type": self.venue}}, whole)
-        return whole
+        return _setting(self.venue, self.merged(variant))
 
     def plan(self) -> list["Planned"]:
         """All runs, in the order in which they are begun: replicate by replicate, all variants of each."""
@@ -292,60 +288,43 @@ def checked(value: Any, name: str = "") -> Experiment:
     """
     faults = Faults(name)
     try:
-        design: Experiment = exactly(value, Experiment.model_validate)
+        design: Experiment | None = exactly(value, Experiment.model_validate)
     except ValidationError as error:
-        faults.of(error)
-        faults.tell()
-        raise
-    _settings(design, faults)
-    _rules(design, faults)
+        faults.of(error, Experiment)
+        design = None
+    _settings(value, faults)
+    if design is not None:
+        _rules(design, faults)
     faults.tell()
+    assert design is not None  # noqa: S101 - else there were faults
     return design
 
 
-class Faults:
-    """What is wrong, told at once."""
-
-    def __init__(self, name: str = "") -> None:
-        self._name = name
-        self._found: dict[tuple[tuple[int | str, ...], str], str] = {}
-
-    def add(self, place: Sequence[int | str], words: str, code: str = "contradiction") -> None:
-        self._found.setdefault((tuple(place), words), code)
-
-    def of(self, error: ValidationError, place: Any = lambda loc: loc) -> None:
-        """All faults that pydantic found; `place` tells where a part of what it looked at stands."""
-        for one in error.errors(include_url=False):
-            self.add(place(one["loc"]), str(one["msg"]).removeprefix("Value error, "), one["type"])
-
-    def tell(self) -> None:
-        """
-        Raises:
-            Invalid: something was added.
-        """
-        if not self._found:
-            return
-        said = [f"{place_of(place)}: {words}" if place else words for place, words in self._found]
-        more = f"; and {len(said) - 20} more" if len(said) > 20 else ""
-        errors = [
-            FieldError("/" + "/".join(map(str, place)), code, words) for (place, words), code in self._found.items()
-        ]
-        front = f"{self._name}: " if self._name else ""
-        raise Invalid(front + "; ".join(said[:20]) + more, errors=errors[:FAULTS_MOST])
-
-
-def _settings(design: Experiment, faults: Faults) -> None:
-    for variant, own in design.variants.items():
+def _settings(value: Any, faults: Faults) -> None:
+    """What is wrong in the variants' settings, as far as they can be read where something else is wrong."""
+    whole = value if isinstance(value, Mapping) else {}
+    venue, shared, variants = whole.get("venue", "feed"), whole.get("setting", {}), whole.get("variants", {})
+    if venue not in VENUES or not isinstance(shared, Mapping) or not isinstance(variants, Mapping):
+        return
+    for variant, own in variants.items():
+        if not isinstance(own, Mapping):
+            continue
 
         def place(loc: tuple[int | str, ...], variant: str = variant, own: Mapping[str, Any] = own) -> Any:
             return ("variants", variant, *loc) if loc and loc[0] in own else ("setting", *loc)
 
         try:
-            design.setting_of(variant)
+            _setting(venue, merge(shared, own))
         except ValidationError as error:
-            faults.of(error, place)
+            faults.of(error, SETTINGS[venue], place)
         except AppError as error:
             faults.add(("variants", variant), error.detail)
+
+
+def _setting(venue: str, data: Mapping[str, Any]) -> Setting:
+    of = {"simulation_config": {"environment_type": venue}} if venue in ASKING else {}
+    found: Setting = exactly(merge(of, data), SETTINGS[venue].model_validate)
+    return found
 
 
 def _rules(design: Experiment, faults: Faults) -> None:
@@ -357,8 +336,10 @@ def _rules(design: Experiment, faults: Faults) -> None:
     if design.seeds is not None:
         if len(set(design.seeds)) < len(design.seeds):
             faults.add(("seeds",), "must differ: runs of the same seed would be the same run")
-        if len(design.seeds) < max(counts.values()):
-            faults.add(("seeds",), f"are {len(design.seeds)}, and a variant has {max(counts.values())} runs")
+        if len(design.seeds) != max(counts.values()):
+            faults.add(
+                ("seeds",), f"are {len(design.seeds)}, and a variant has {max(counts.values())} runs: one for each"
+            )
     if design.personas is not None and design.world != "home":
         faults.add(("personas",), "is instead of `world`: an experiment begins in one or the other")
     control = design.outcomes.control
@@ -399,6 +380,10 @@ def _outcomes(design: Experiment, faults: Faults) -> None:
     for name in design.outcomes.margins:
         if name not in design.outcomes.names():
             faults.add(("outcomes", "margins", name), "is no outcome of this experiment")
+    for family in ("primary", "exploratory"):
+        for name, times in Counter(getattr(design.outcomes, family)).items():
+            if times > 1:
+                faults.add(("outcomes", family), f"{name} stands there twice")
     both = set(design.outcomes.primary) & set(design.outcomes.exploratory)
     for name in sorted(both):
         faults.add(("outcomes", "exploratory"), f"{name} is primary already")

@@ -155,6 +155,7 @@ async def amend(
     told = None
     if begun:
         _only_analysis(key, row["state"], places)
+        planning.check_outcomes(new)
     else:
         told = await planning.check(home, settings, new)
     async with home.connection() as connection, connection.transaction():

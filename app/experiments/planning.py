@@ -208,6 +208,14 @@ def _shares(design: Experiment) -> list[Fault]:
     return [(f"weights.{variant}", "no_run", words) for variant, runs in design.counts().items() if not runs]
 
 
+def check_outcomes(design: Experiment) -> None:
+    """
+    Raises:
+        Invalid: an outcome is of a question or a field that no variant asks for.
+    """
+    _refuse(_asked(design))
+
+
 def _asked(design: Experiment) -> list[Fault]:
     """Outcomes of answers and extracted values that no variant asks for: they would be missing in every run."""
     settings = [design.setting_of(variant) for variant in design.variants]

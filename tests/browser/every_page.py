@@ -31,6 +31,10 @@ MORE = {
     "/admin/personas/{persona_id}/shown": ("/admin/personas/{persona_id}/shown?post={post_id}",),
     "/admin/experiments/new": ("/admin/experiments/new?mode=text", "/admin/experiments/new?example=cups"),
     "/admin/experiments/{experiment_key}": ("/admin/experiments/{planned_key}",),
+    "/admin/experiments/{experiment_key}/runs/{number}": (
+        "/admin/experiments/k3v9mq2xw7ad/runs/1",
+        "/admin/experiments/{experiment_key}/runs/6",
+    ),
     "/admin/experiments/{experiment_key}/compare": (
         "/admin/experiments/{planned_key}/compare",
         "/admin/experiments/{experiment_key}/compare?power_outcome=attention_gini&effect=0.1",

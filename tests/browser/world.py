@@ -264,6 +264,19 @@ async def _experiments(database: Database) -> dict[str, list[Any]]:
         "AND experiment_id = (SELECT id FROM experiments WHERE key = $1)",
     ):
         await database.fetch(statement, keys[0])
+    await database.fetch(
+        """
+        INSERT INTO experiments (key, name, venue, design, seed, source, parallel)
+        SELECT 'k3v9mq2xw7ad', 'two bots', 'focus_group', '{"variants": {"talk": {}}}', 7, 'home', 1
+        """
+    )
+    await database.fetch(
+        """
+        INSERT INTO experiment_trials (experiment_id, number, variant, replicate, seed, state, world, session, outcomes)
+        SELECT id, 1, 'talk', 0, 7, 'completed', 'home', (SELECT min(key) FROM sessions), '{"lines": 12}'
+        FROM experiments WHERE key = 'k3v9mq2xw7ad'
+        """
+    )
     await references.attach(database, keys[0], "attention_gini", "a town", [0.4, 0.5, 0.45], note="made up for a test")
     await freezing.amend(
         database, settings, keys[0], {"outcomes": {"margins": {"density": 0.1}}}, "asked by a reviewer"
@@ -275,7 +288,7 @@ async def _experiments(database: Database) -> dict[str, list[Any]]:
             ('k3v9mq2xw7ac', 'experiment', 'home', '{}', 'failed', 'the server ended', NULL, NULL, NULL, now())
         """
     )
-    return {"experiment_key": keys[:1], "planned_key": keys[1:], "dataset_key": ["k3v9mq2xw7ab"]}
+    return {"experiment_key": keys[:1], "number": [1], "planned_key": keys[1:], "dataset_key": ["k3v9mq2xw7ab"]}
 
 
 async def _values(database: Database) -> dict[str, list[Any]]:

@@ -82,10 +82,6 @@ PLACES: Mapping[str, str] = {
 """Which field holds a place of a design; the longest beginning counts."""
 
 
-NAME_WORDS = "a name has up to 40 letters (A to Z), digits, and . _ - within"
-"""What is said of the key of a table that can't be one."""
-
-
 class WrongFieldsError(ValueError):
     """What is wrong, by field; `form` for what no field holds."""
 
@@ -139,13 +135,14 @@ def data_of(texts: Mapping[str, str], ticked: Mapping[str, list[str]]) -> dict[s
             wrong.update(error.wrong)
             return {}
 
-    feed = {"cycles": "cycles", "every": "every", "model": "model"} if t["venue"] == "feed" else {}
+    shared = {"cycles": "cycles", "every": "every"} if t["venue"] == "feed" else {}
+    shared |= {"model": "model"} if t["venue"] in ("feed", "chatroom") else {}
     found: dict[str, Any] = {
         **_given(t, name="name", venue="venue", world="world", runs="runs", seed="seed", parallel="parallel"),
-        "setting": merge(_given(t, **feed), read("setting")),
+        "setting": merge(_given(t, **shared), read("setting")),
         "variants": {
             t[f"v{n}_name"] or f"variant{n}": merge(
-                _given(t, **{part: f"v{n}_{part}" for part in VARIANT if part not in ("name", "more")}),
+                _given(t, **{_part(t, part): f"v{n}_{part}" for part in VARIANT if part not in ("name", "more")}),
                 read(f"v{n}_more"),
             )
             for n in cards(t)
@@ -162,6 +159,11 @@ def data_of(texts: Mapping[str, str], ticked: Mapping[str, list[str]]) -> dict[s
     if wrong:
         raise WrongFieldsError(wrong)
     return found
+
+
+def _part(texts: Mapping[str, str], field: str) -> str:
+    """What a field of a variant is called in the design: agents of a chatroom are told a template."""
+    return "prompt_template" if field == "prompt" and texts["venue"] == "chatroom" else field
 
 
 def cards(texts: Mapping[str, str]) -> list[int]:
@@ -256,9 +258,10 @@ def located(texts: Mapping[str, str], error: Invalid) -> dict[str, str]:
     """What is wrong, by the form's fields."""
     wrong: dict[str, str] = {}
     for one in error.errors:
-        place = one.pointer.strip("/")
-        words = NAME_WORDS if place.endswith("/[key]") else one.message
-        said = words if texts["mode"] == "form" else f"{place.removesuffix('/[key]').replace('/', '.')}: {words}"
+        place = one.pointer.strip("/").replace("~1", "/").replace("~0", "~")
+        said = one.message
+        if texts["mode"] != "form":
+            said = f"{place.removesuffix('/[key]').replace('/', '.')}: {said}"
         name = _field(texts, place)
         wrong[name] = f"{wrong[name]}; {said}" if name in wrong else said
     return wrong or {_field(texts, ""): error.detail}
@@ -283,6 +286,7 @@ def _field_of_variant(texts: Mapping[str, str], place: str) -> str:
     key = place[len(names[n]) + 1 :].partition("/")[0] if n else ""
     if key in ("", "[key]"):
         return f"v{n or 1}_name"
+    key = "prompt" if key == "prompt_template" else key
     return f"v{n}_{key if key in VARIANT else 'more'}"
 
 

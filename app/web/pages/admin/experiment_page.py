@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.db.engine import Database
-from app.errors import AppError, Conflict, Invalid
+from app.errors import AppError, Conflict, Invalid, NotFound
 from app.experiments import freezing
 from app.experiments.deviations import deviations
 from app.experiments.runner import design_of
+from app.experiments.said import said_in
 from app.experiments.standing import Standing, standing
 from app.ledger.pulse import PULSE
 from app.web import experiment_deeds as deeds
@@ -35,6 +36,9 @@ ExperimentKey = Annotated[str, Path(pattern=r"^[a-z0-9]{12}$")]
 Deed = Literal["run", "stop", "freeze", "freeze-late"]
 STANDING = ("paused", "stopped", "budget_exhausted", "failed", "partial")
 """States from which an experiment can go on."""
+
+LINES = 300
+"""Lines of a run that a page shows."""
 
 DONE |= {
     "experiment-stop": "It stops: no further cycle is begun. What is done stays.",
@@ -185,6 +189,41 @@ async def amend(
     except (Conflict, Invalid) as error:
         return await _deed(request, house, viewer, experiment_key, error, "design", **typed)
     return go_to(f"{HERE}/{experiment_key}", done="experiment-amended")
+
+
+@router.get("/{experiment_key}/runs/{number}")
+async def run_page(
+    request: Request,
+    house: TheHouse,
+    viewer: TheViewer,
+    experiment_key: ExperimentKey,
+    number: PathId,
+    after: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> Response:
+    """A run: what it came to, and what was said in it, from behind line `after` on."""
+    lines: list[dict[str, Any]] = []
+    why = ""
+    async with deeds.at_home(house) as home:
+        one = await standing(home, experiment_key)
+        trial = next((trial for trial in one.trials if trial.number == number), None)
+        if trial is None:
+            raise NotFound(f"the experiment {experiment_key} has no run {number}")
+        try:
+            lines = await said_in(home, experiment_key, number)
+        except (Conflict, NotFound) as error:
+            why = error.detail
+    return render(
+        request,
+        "admin/experiment_run.html",
+        viewer=viewer,
+        trial=trial,
+        title=one.row["name"] or f"Experiment {experiment_key}",
+        here=f"{HERE}/{experiment_key}",
+        lines=lines[after : after + LINES],
+        why=why,
+        earlier=max(0, after - LINES) if after else None,
+        later=after + LINES if len(lines) > after + LINES else None,
+    )
 
 
 @router.post("/{experiment_key}/runs/{number}")

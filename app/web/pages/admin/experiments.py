@@ -13,7 +13,7 @@ from app.db.worlds import HOME
 from app.errors import AppError, Conflict, Invalid
 from app.experiments import planning
 from app.experiments.examples import EXAMPLES
-from app.experiments.outcomes import FIGURES
+from app.experiments.outcomes import known as known_outcomes
 from app.experiments.planning import Estimate
 from app.web import experiment_deeds as deeds
 from app.web.deps import House, TheHouse
@@ -44,6 +44,7 @@ HERE = router.prefix
 PAGE = 20
 VENUES = (
     ("feed", "the feed: cycles of turns"),
+    ("chatroom", "a chatroom, its participant played too"),
     ("dialogue", "a dialogue"),
     ("focus_group", "a focus group"),
     ("survey", "a survey"),
@@ -159,7 +160,8 @@ async def _form(
         venues=VENUES,
         worlds=[(name, name) for name in (known or [HOME])],
         families=families(),
-        figures=FIGURES,
+        figures=known_outcomes("dialogue"),
+        room_figures=known_outcomes("chatroom"),
         rankers=[("", "as the server has it"), *((name, name) for name in RANKERS)],
         suggesters=[("", "as the server has it"), ("off", "off"), *((name, name) for name in SUGGESTERS)],
         examples=EXAMPLE_WORDS,
