@@ -43,6 +43,11 @@ UPDATE experiments SET start_world = $2, start_sha256 = $3 WHERE id = $1 AND sta
 -- name: halt  It is not running any more, but can go on.
 UPDATE experiments SET state = $2, reason = $3 WHERE id = $1 AND state IN ('queued', 'running') RETURNING id
 
+-- name: left  It stops, unless somebody plays a trial of it.
+UPDATE experiments e SET state = 'stopped', reason = $2 WHERE key = $1 AND state = 'running' AND NOT EXISTS (
+    SELECT FROM experiment_trials t WHERE t.experiment_id = e.id AND t.state = 'running' AND t.lease_until > now()
+) RETURNING id
+
 -- name: end  It is over.
 UPDATE experiments SET state = $2, reason = $3, ended_at = now() WHERE id = $1 AND state = 'running' RETURNING id
 

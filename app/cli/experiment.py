@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from app.cli.common import EXIT_FAILED, Home, Json, confirm, err, go, show_json,
 from app.cli.experiment_home import Key, opened_there
 from app.cli.experiment_show import estimated, following, show, standing
 from app.cli.session_show import wide
-from app.db.engine import Database
+from app.db.engine import TROUBLE, Database
 from app.errors import Invalid, NotFound
 from app.experiments import planning
 from app.experiments.design import Experiment, checked, read
@@ -179,9 +180,18 @@ async def _driven(
             async with open_mind(settings, database, works=True) as mind:
                 await _drive(mind, settings, key, parallel)
         except (asyncio.CancelledError, SystemExit):
-            err.print(f"Stopped; `simfeed experiment resume {key}` goes on.", markup=False)
+            await _leave(database, key)
             raise
     return await standing(database, key)
+
+
+async def _leave(database: Database, key: str) -> None:
+    """Whoever ends the command that runs it wants no more of it, unless another process runs it too."""
+    with suppress(*TROUBLE):
+        if await database.fetchval(EXPERIMENTS["left"], key, "stopped by hand") is None:
+            err.print(f"Another process goes on with it; `simfeed experiment stop {key}` stops it.", markup=False)
+            return
+    err.print(f"Stopped; `simfeed experiment resume {key}` goes on.", markup=False)
 
 
 async def _drive(mind: Mind, settings: Settings, key: str, parallel: int | None) -> None:

@@ -128,6 +128,7 @@ async def test_what_is_not_done_does_not_exit_as_if_it_were(url: str, tmp_path: 
         key = data(simfeed(url, "experiment", "plan", str(design), "--json"))["key"]
         code, told = _terminated(url, key)
         assert (code, "`simfeed experiment resume" in told) == (143, True)
+        assert data(simfeed(url, "experiment", "status", key, "--json"))["state"] == "stopped"
 
 
 def _terminated(url: str, key: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.llm.model import Completion, Request
 from app.settings import load_settings
 from app.venues.session.results import transcript
 from app.world import experiments, personas, sessions, worlds
+from app.world.experiments import EXPERIMENTS
 from tests.conftest import run_sql
 from tests.experiment_stand import SMALL, a_home, plain, planned, ran, settings_at, trials_of
 from tests.session_stand import CUP, DEMOGRAPHICS
@@ -202,6 +204,18 @@ async def test_stopped_by_hand_and_gone_on_with(home: Database) -> None:
     assert await ran(home, key) == "completed"
     with pytest.raises(Conflict, match="nothing is left"):
         await begin(home, key)
+
+
+async def test_who_leaves_stops_it_unless_another_plays_it(home: Database) -> None:
+    key = await planned(home)
+    await begin(home, key)
+    held = "UPDATE experiment_trials SET state = 'running', lease_until = now() + $1::interval WHERE number = 1 RETURNING 1"
+    await home.fetchval(held, timedelta(seconds=60))
+    assert await home.fetchval(EXPERIMENTS["left"], key, "stopped by hand") is None
+    assert (await experiments.found(home, key))["state"] == "running"
+    await home.fetchval(held, timedelta(seconds=-1))
+    assert await home.fetchval(EXPERIMENTS["left"], key, "stopped by hand") is not None
+    assert (await experiments.found(home, key))["state"] == "stopped"
 
 
 async def test_what_variants_can_vary(home: Database) -> None:
