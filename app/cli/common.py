@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -41,11 +42,29 @@ def exit_code(error: AppError) -> int:
 
 
 def go(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's asynchronous part; a database that is away becomes a sentence."""
+    """Run a command's asynchronous part; a database that is away becomes a sentence. SIGTERM cancels it, as Ctrl-C."""
+    terminated: list[int] = []
+
+    async def cancellable() -> T:
+        task = asyncio.current_task()
+
+        def end() -> None:
+            terminated.append(signal.SIGTERM)
+            if task is not None:
+                task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        return await work
+
+    before = signal.getsignal(signal.SIGTERM)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
+            return runner.run(cancellable())
     except AppError:
+        raise
+    except asyncio.CancelledError:
+        if terminated and callable(before):
+            before(signal.SIGTERM, None)  # which exits, as where nothing is to be cancelled
         raise
     except Exception as error:
         if (known := explain(error)) is not None:

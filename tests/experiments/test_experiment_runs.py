@@ -209,7 +209,7 @@ async def test_stopped_by_hand_and_gone_on_with(home: Database) -> None:
 async def test_who_leaves_stops_it_unless_another_plays_it(home: Database) -> None:
     key = await planned(home)
     await begin(home, key)
-    held = "UPDATE experiment_trials SET state = 'running', lease_until = now() + $1::interval WHERE number = 1 RETURNING 1"
+    held = "UPDATE experiment_trials SET state = 'running', lease_until = now() + $1 WHERE number = 1 RETURNING 1"
     await home.fetchval(held, timedelta(seconds=60))
     assert await home.fetchval(EXPERIMENTS["left"], key, "stopped by hand") is None
     assert (await experiments.found(home, key))["state"] == "running"
