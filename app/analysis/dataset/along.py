@@ -11,6 +11,7 @@ from typing import Any
 from app.agent.prompt import PROMPTS, texts_sha256
 from app.analysis.dataset import codebook, metadata
 from app.analysis.dataset.landing import landed, put
+from app.analysis.dataset.licences import licence
 from app.analysis.dataset.notebook import notebook
 from app.analysis.dataset.options import GRAPHML, Build, Extra, Source
 from app.analysis.dataset.reading import FORMAT, FORMAT_VERSION, MANIFEST
@@ -31,7 +32,7 @@ def put_along(work: Build, sources: Sequence[Source], extras: Mapping[str, Extra
         now.date().isoformat(),
         version("simfeed"),
         options.authors,
-        options.licence,
+        licence(options.licence),
         options.url,
     )
     for prompt in sorted(PROMPTS.glob("*.md")):

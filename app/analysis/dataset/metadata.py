@@ -32,7 +32,7 @@ CROISSANT = {
 
 @dataclass(frozen=True)
 class About:
-    """What a dataset says of itself. `day` is a date (ISO 8601), `url` where it lies, if anywhere."""
+    """What a dataset says of itself. `day` is a date (ISO 8601), `version` the program's, `url` where it lies."""
 
     title: str
     description: str
@@ -41,6 +41,11 @@ class About:
     authors: tuple[str, ...] = ()
     licence: str = ""
     url: str = ""
+
+    @property
+    def edition(self) -> str:
+        """The dataset's version: its day as MAJOR.MINOR.PATCH, for the same is never built on two days."""
+        return ".".join(str(int(part)) for part in self.day.split("-"))
 
 
 def media_type(path: str) -> str:
@@ -60,7 +65,7 @@ def citation(about: About) -> bytes:
         "type": "dataset",
         "title": about.title,
         "abstract": about.description,
-        "version": about.version,
+        "version": about.edition,
         "date-released": about.day,
         "authors": [{"name": name} for name in about.authors or ("author not stated",)],
     }
@@ -95,7 +100,7 @@ def crate(about: About, files: Sequence[Mapping[str, Any]]) -> bytes:
         "name": about.title,
         "description": about.description,
         "datePublished": about.day,
-        "version": about.version,
+        "version": about.edition,
         "license": {"@id": licence},
         "hasPart": [{"@id": _iri(one["path"])} for one in files],
     }
@@ -160,7 +165,7 @@ def croissant(
         "name": about.title,
         "description": about.description,
         "datePublished": about.day,
-        "version": about.version,
+        "version": about.edition,
         "license": licence if about.licence else NO_LICENCE,
         "url": about.url or "./",
         "citeAs": f"{', '.join(about.authors) or 'author not stated'}: {about.title} ({about.day[:4]})",

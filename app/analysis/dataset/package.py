@@ -21,6 +21,7 @@ from app.analysis.dataset.along import put_along
 from app.analysis.dataset.forms import FORMS, Sink, sink
 from app.analysis.dataset.journal import Journal
 from app.analysis.dataset.landing import landed
+from app.analysis.dataset.licences import licence
 from app.analysis.dataset.options import FORMATS, GRAPHML, Build, Extra, Options, Source, Step, Told
 from app.analysis.dataset.pseudonyms import HOWS, Pseudonyms
 from app.analysis.dataset.reading import FORMAT_VERSION, JOURNAL, MANIFEST, checked_path
@@ -59,6 +60,10 @@ def checked(sources: Sequence[Source], options: Options) -> None:
         problems.append(f"name a format of tables: {', '.join(FORMS)}")
     if options.pseudonyms not in HOWS:
         problems.append(f"pseudonyms: {', '.join(HOWS)}")
+    try:
+        licence(options.licence)
+    except ValueError as error:
+        problems.append(f"license: {error}")
     if not sources or len({one.prefix for one in sources}) < len(sources):
         problems.append("each world needs a folder of its own")
     for one in sources:

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from app.analysis.dataset.licences import licence
 from app.analysis.dataset.options import FORMATS
 from app.analysis.dataset.pseudonyms import How
 from app.web.inputs import Body
@@ -245,7 +246,7 @@ class DatasetWish(Body):
     spreadsheet_safe: Annotated[bool, Field(strict=True)] = False
     title: Note = ""
     description: Note = ""
-    licence: Note = ""
+    licence: Annotated[Note, AfterValidator(licence)] = ""
 
 
 class DoiWish(Body):
