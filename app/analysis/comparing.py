@@ -244,6 +244,13 @@ def samples(table: Table, arms: Sequence[str], paired: bool) -> list[list[float]
     return [[one[run] for run in common] for one in there]
 
 
+def known_to(interval: Mean, half_width: float) -> bool:
+    """Whether there is an interval that reaches no further than that to either side."""
+    if interval.low is None or interval.high is None:
+        return False
+    return (interval.high - interval.low) / 2 <= half_width
+
+
 def arm_of(name: str, values: Sequence[float | None], level: float, seed: int) -> Arm:
     """An arm by itself, from a value for each planned run of it."""
     given = [float(value) for value in values if value is not None]

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from app.agent.turn import Mind
-from app.analysis.comparing import compare
+from app.analysis.comparing import compare, known_to
 from app.db import worlds as databases
 from app.db.engine import TROUBLE, Database, patiently
 from app.errors import AppError, Conflict, NotFound
@@ -306,9 +306,7 @@ def precise(design: Experiment, known: list[Trial]) -> bool:
         control=design.outcomes.control,
     )
     ranges = [one.t if one.shown == "t" else one.difference for one in told.contrasts]
-    return all(
-        one.low is not None and one.high is not None and (one.high - one.low) / 2 <= rule.half_width for one in ranges
-    )
+    return all(known_to(one, rule.half_width) for one in ranges)
 
 
 class ExperimentStage:

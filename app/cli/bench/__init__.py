@@ -27,7 +27,7 @@ Examples:
   simfeed bench sessions  what focus groups, surveys and extractions take
   simfeed bench export  how long a dataset of a large world takes, in how much memory
   simfeed bench metrics  how long all metrics of a large world take
-  simfeed bench statistics  how often intervals hold the truth, whom the stamp lets pass
+  simfeed bench statistics  how often intervals and tests are right, whom the stamp lets pass
 
 Measure on this machine, in databases of its own that are deleted at the end: on a temporary server, or on
 DATABASE_URL's when that is set. Statistics need none.""",
@@ -364,7 +364,10 @@ def export(
 @app.command()
 def statistics(
     intervals: Annotated[int, typer.Option(min=10, max=100_000, help="Intervals of each kind and size.")] = 1000,
-    stamps: Annotated[int, typer.Option(min=10, max=10_000, help="Simulations to stamp, of each kind and size.")] = 200,
+    stamps: Annotated[int, typer.Option(min=1, max=10_000, help="Simulations to stamp, of each kind and size.")] = 200,
+    simulations: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Simulations of each case in which nothing is to be found.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="What all is drawn from.")] = 1,
     json: Json = False,
 ) -> None:
@@ -372,12 +375,14 @@ def statistics(
     Examples:
       simfeed bench statistics
       simfeed bench statistics --intervals 10000 --seed 2
+      simfeed bench statistics --intervals 10 --stamps 1 --simulations 5000
       simfeed bench statistics --json > statistics.json
 
     Draw runs of known truth, and count how often intervals of their mean hold it; stamp simulations that are like
-    people, or just not. The figures of docs/statistics.md.
+    people, or just not; and count how often tests find what is not there, and intervals miss the truth. The figures
+    of docs/statistics.md. Each case draws for itself, so its figures don't depend on how many there are of others.
     """
-    found = chances.measure(chances.Wanted(intervals, stamps, seed))
+    found = chances.measure(chances.Wanted(intervals, stamps, simulations, seed))
     if json:
         show_json(found)
     else:

@@ -1,4 +1,4 @@
-"""`simfeed bench statistics`: how often intervals hold the truth, and whom the stamp lets pass (docs/statistics.md)."""
+"""`simfeed bench statistics`: how often intervals and tests are right, and whom the stamp lets pass."""
 
 import random
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.cli.bench import report
+from app.cli.bench import misses, report
 from app.cli.common import err, out, table
 from app.streams import stream
 
@@ -26,10 +26,11 @@ TRUTH = {"normal": 0.0, "exponential": 1.0}
 
 
 class Wanted(msgspec.Struct):
-    """What the command was asked for: intervals of each kind, simulations to stamp of each kind, the seed of all."""
+    """What the command was asked for: how many of each kind and case, and the seed of all."""
 
     intervals: int
     stamps: int
+    simulations: int
     seed: int
 
 
@@ -42,10 +43,17 @@ def measure(wanted: Wanted) -> dict[str, Any]:
         held = [_held(shape, n, wanted, lambda: bar.advance(task)) for shape in SHAPES for n in RUNS]
         task = bar.add_task("stamps", total=2 * len(PEOPLE) * wanted.stamps)
         passed = [_passed(off, n, wanted, lambda: bar.advance(task)) for off in _offs() for n in PEOPLE]
+        task = bar.add_task("cases", total=len(misses.CASES) * wanted.simulations)
+        missed = [
+            row
+            for case in misses.CASES
+            for row in misses.counted(case, wanted.simulations, wanted.seed, lambda: bar.advance(task))
+        ]
     return {
         "asked": msgspec.to_builtins(wanted),
         "intervals": held,
         "stamps": passed,
+        "misses": missed,
         "seconds": time.perf_counter() - began,
     }
 
@@ -104,4 +112,5 @@ def show(found: dict[str, Any]) -> None:
     ]
     title = f"Share stamped calibrated, of {found['asked']['stamps']:,} simulations of 10 runs of 50"
     table(title, "people", "mean off by, SD", "calibrated", rows=stamped, empty="")
+    misses.show(found["misses"], found["asked"]["simulations"])
     out.print(f"{found['seconds']:.0f} s", markup=False)
