@@ -1,7 +1,7 @@
 """Licences of datasets: names that catalogues know, or addresses; all else is refused before anything is built."""
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from app.analysis.dataset import metadata
 from app.analysis.dataset.licences import licence
