@@ -116,6 +116,6 @@ def _files(plots: list[Plot], folder: Path, forms: list[str]) -> Iterable[tuple[
 
 
 def _put(path: Path, data: bytes) -> dict[str, Any]:
-    with whole(path) as file:
+    with whole(path, 0o644) as file:  # a report is there to be passed on, as a package is
         file.write(data)
     return {"file": str(path), "bytes": len(data)}
