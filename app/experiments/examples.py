@@ -91,7 +91,7 @@ exploratory = ["likes_per_persona", "comments_per_persona", "topic_drift"]
 
 ROOM = """\
 # Does a kind brief make a kind room? The participant is a persona too, so that it can be tried before people come.
-name = "kind or curt"
+name = "kind or plain"
 venue = "chatroom"
 runs = 10
 seed = 7
