@@ -5,10 +5,13 @@ ASKED before it is answered, as a provider would have it on its bill. It gives u
 """
 
 import asyncio
+import random
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from app.agent.turn import Limits, Mind
@@ -85,6 +88,23 @@ async def trials_of(home: Database, key: str) -> list[Trial]:
 def plain(trials: Sequence[Trial]) -> list[tuple[object, ...]]:
     """What came of runs, without what wall clocks and keys decide."""
     return [(t.variant, t.replicate, t.seed, t.state, dict(t.outcomes), t.world_sha256, t.calls) for t in trials]
+
+
+async def killed_again_and_again(home: Database, key: str, bill: Path) -> int:
+    """Drive an experiment by processes of which all but the last are killed; how many were."""
+    kills = 0
+    for seconds in (1.5, 2.5, 3.0, 120.0):
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.experiment_stand", home.url, key, str(bill), "100"
+        )
+        try:
+            async with asyncio.timeout(seconds + random.random()):
+                await worker.wait()
+        except TimeoutError:
+            worker.send_signal(signal.SIGKILL)
+            await worker.wait()
+            kills += 1
+    return kills
 
 
 async def main(url: str, key: str, asked: str, seconds: float) -> None:

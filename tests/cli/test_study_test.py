@@ -28,7 +28,8 @@ from app.db.engine import Database
 from app.errors import Unavailable
 from app.streams import stream
 from app.venues.chatroom import studies
-from app.venues.chatroom.design import Question, StudyDesign, answer_of, arm_of, check_answers
+from app.venues.chatroom.answers import answer_of, check_answers
+from app.venues.chatroom.design import Question, StudyDesign, arm_of
 from app.web import socket as web_socket
 from app.web.socket import Visit
 from tests.cli.test_cli import SIMFEED, data, environment, simfeed

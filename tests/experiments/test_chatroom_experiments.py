@@ -3,9 +3,6 @@
 import asyncio
 import csv
 import io
-import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +30,7 @@ from app.venues.chatroom.stage import Stage
 from app.world import experiments, rooms, worlds
 from app.world.experiments import Trial
 from tests.conftest import NOON, a_mind
-from tests.experiment_stand import a_home, plain, planned, ran, settings_at, trials_of
+from tests.experiment_stand import a_home, killed_again_and_again, plain, planned, ran, settings_at, trials_of
 
 QUESTION = "Should the park be open at night, @Robin?"
 ROOM: dict[str, Any] = {
@@ -160,18 +157,8 @@ async def test_killed_again_and_again_it_comes_to_the_same(home: Database, tmp_p
     assert await ran(home, whole) == "completed"
     key = await planned(home, ROOM)
     await begin(home, key)
-    kills, bill = 0, tmp_path / "asked"
-    for seconds in (1.5, 2.5, 3.0, 120.0):
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.experiment_stand", home.url, key, str(bill), "100"
-        )
-        try:
-            async with asyncio.timeout(seconds + random.random()):
-                await worker.wait()
-        except TimeoutError:
-            worker.send_signal(signal.SIGKILL)
-            await worker.wait()
-            kills += 1
+    bill = tmp_path / "asked"
+    kills = await killed_again_and_again(home, key, bill)
     assert (await experiments.found(home, key))["state"] == "completed"
     assert plain(await trials_of(home, key)) == plain(await trials_of(home, whole))
     calls = sum(t.calls for t in await trials_of(home, key))

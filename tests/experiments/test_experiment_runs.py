@@ -1,9 +1,6 @@
 """Experiments played: each run in a fork of one start, paired by seed, killed and gone on with, within its budget."""
 
 import asyncio
-import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -29,7 +26,7 @@ from app.venues.session.results import transcript
 from app.world import experiments, personas, sessions, worlds
 from app.world.experiments import EXPERIMENTS
 from tests.conftest import run_sql
-from tests.experiment_stand import SMALL, a_home, plain, planned, ran, settings_at, trials_of
+from tests.experiment_stand import SMALL, a_home, killed_again_and_again, plain, planned, ran, settings_at, trials_of
 from tests.session_stand import CUP, DEMOGRAPHICS
 
 
@@ -85,18 +82,8 @@ async def test_killed_again_and_again_it_comes_to_the_same(home: Database, tmp_p
     assert await ran(home, whole) == "completed"
     key = await planned(home)
     await begin(home, key)
-    kills, bill = 0, tmp_path / "asked"
-    for seconds in (1.5, 2.5, 3.0, 120.0):
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.experiment_stand", home.url, key, str(bill), "100"
-        )
-        try:
-            async with asyncio.timeout(seconds + random.random()):
-                await worker.wait()
-        except TimeoutError:
-            worker.send_signal(signal.SIGKILL)
-            await worker.wait()
-            kills += 1
+    bill = tmp_path / "asked"
+    kills = await killed_again_and_again(home, key, bill)
     assert plain(await trials_of(home, key)) == plain(await trials_of(home, whole))
     assert (await experiments.found(home, key))["state"] == "completed"
     calls = sum(t.calls for t in await trials_of(home, key))

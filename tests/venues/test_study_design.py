@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from app.agent.population.invented import WORK, handles, invented
 from app.errors import Invalid, NotFound
 from app.venues.chatroom import files
+from app.venues.chatroom.answers import answer_of, check_answer, check_answers
 from app.venues.chatroom.design import (
     Arm,
     Member,
@@ -19,9 +20,6 @@ from app.venues.chatroom.design import (
     Question,
     Redirect,
     StudyDesign,
-    answer_of,
-    check_answer,
-    check_answers,
     redirect_url,
     stored,
 )

@@ -19,7 +19,8 @@ from app.db.engine import Database
 from app.errors import Conflict, FieldError, Forbidden, Invalid, Misconfigured, NotFound
 from app.llm.gateway import ready
 from app.settings import Settings
-from app.venues.chatroom.design import Member, StudyDesign, arm_of, check_answers, stored
+from app.venues.chatroom.answers import check_answers
+from app.venues.chatroom.design import Member, StudyDesign, arm_of, stored
 from app.world import personas, rooms, studies
 from app.world.personas import PersonaSpec
 from app.world.text import unreckoned

@@ -24,12 +24,12 @@ from app.auth import participants
 from app.db.engine import explain
 from app.errors import AppError, Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany, Unauthorized
 from app.venues.chatroom import studies
+from app.venues.chatroom.answers import answer_of
 from app.venues.chatroom.design import (
     RESERVED_NAMES,
     MemberName,
     Question,
     StudyDesign,
-    answer_of,
     redirect_url,
     stored,
 )
