@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+)
 
 from app.errors import AppError, Invalid
 from app.experiments import outcomes
@@ -298,6 +306,18 @@ def checked(value: Any, name: str = "") -> Experiment:
     faults.tell()
     assert design is not None  # noqa: S101 - else there were faults
     return design
+
+
+def _whole(value: Any, handler: Any) -> Any:
+    try:
+        return exactly(value, handler)
+    except ValidationError:
+        checked(value)
+        raise
+
+
+WHOLE = WrapValidator(_whole)
+"""Of a body: all its faults are told at once, as those of a file are."""
 
 
 def _settings(value: Any, faults: Faults) -> None:

@@ -224,8 +224,8 @@ async def test_a_room_that_failed_is_kept_and_played_anew(home: Database) -> Non
         ({"participant": {"script": [{"seconds": 1, "text": " "}]}}, "/setting/participant/script/0/text", "empty"),
         ({"participant": {"name": "Ann"}}, "/setting/participant/name", "participant"),
         ({"participant": {"messages_per_minute": float("nan")}}, "/setting/participant/messages_per_minute", "finite"),
-        ({"pace": {"session_duration_minutes": 0}}, "/setting/pace/session_duration_minutes", "greater than 0"),
-        ({"consent_text": "x"}, "/setting/consent_text", "not permitted"),
+        ({"pace": {"session_duration_minutes": 0}}, "/setting/pace/session_duration_minutes", "more than 0"),
+        ({"consent_text": "x"}, "/setting/consent_text", "is no key here"),
     ],
 )
 def test_what_can_t_be_a_room_is_refused_with_its_place(change: dict[str, Any], pointer: str, words: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.analysis.catalogue import METRICS
 from app.db.engine import TROUBLE, Database, patiently
 from app.errors import Conflict, Invalid, NotFound
 from app.experiments.deviations import canonical
@@ -53,7 +54,7 @@ async def test_what_is_promised_is_kept_with_its_hash(home: Database) -> None:
     assert hashlib.sha256(canonical(kept["document"])).hexdigest() == kept["sha256"] == promised["sha256"]
     document = kept["document"]
     assert document["hypotheses"] == PROMISED["hypotheses"]
-    assert document["outcomes"]["primary"][0]["version"] == 1
+    assert document["outcomes"]["primary"][0]["version"] == METRICS["attention_gini"].version
     assert [run["seed"] for run in document["runs"]] == [one.seed for one in await trials_of(home, key)]
     assert document["runs_begun"] == 0
     assert told["deviations"] == []

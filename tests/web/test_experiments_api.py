@@ -169,11 +169,18 @@ async def test_a_run_is_left_out_and_people_are_attached(house: House) -> None:
     await house.ask("DELETE", gone, 404)
 
 
+async def test_all_faults_are_told_at_once(house: House) -> None:
+    wrong = {**DESIGN, "runs": 0, "variants": {"a": {"ranker": "nobody"}}, "outcome": {}}
+    problem = await house.ask("POST", "/experiments", 422, json=wrong)
+    assert {one["pointer"] for one in problem["errors"]} == {"/runs", "/variants/a/ranker", "/outcome"}
+    assert "did you mean outcomes?" in problem["detail"]
+
+
 @pytest.mark.parametrize(
     ("change", "pointer", "words"),
     [
         ({"variants": {"a": {"ranker": "nobody"}, "b": {}}}, "/variants/a/ranker", "nobody"),
-        ({"setting": {"cycles": 0}}, "/setting/cycles", "greater"),
+        ({"setting": {"cycles": 0}}, "/setting/cycles", "at least 1"),
         ({"outcomes": {"primary": ["attention_ginni"]}}, "/outcomes/primary/0", "attention_gini"),
         ({"outcomes": {"control": "c"}}, "/outcomes/control", "no variant"),
         ({"budget": {"tokens": 1}}, "/budget/tokens", "can't hold"),

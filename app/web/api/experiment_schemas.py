@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.analysis.dataset.licences import licence
+from app.analysis.dataset import licences
 from app.analysis.dataset.options import FORMATS
 from app.analysis.dataset.pseudonyms import How
 from app.web.inputs import Body
@@ -246,7 +246,7 @@ class DatasetWish(Body):
     spreadsheet_safe: Annotated[bool, Field(strict=True)] = False
     title: Note = ""
     description: Note = ""
-    licence: Annotated[Note, AfterValidator(licence)] = ""
+    licence: Annotated[Note, AfterValidator(licences.licence)] = ""
 
 
 class DoiWish(Body):

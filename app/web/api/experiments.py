@@ -13,7 +13,7 @@ from app.analysis.tables import Column, Table, to_csv
 from app.errors import NotFound
 from app.experiments import freezing, planning
 from app.experiments import results as comparing
-from app.experiments.design import Experiment
+from app.experiments.design import WHOLE, Experiment
 from app.experiments.outcomes import unit_of
 from app.experiments.said import said_in
 from app.experiments.standing import Standing, standing, told
@@ -44,7 +44,7 @@ from app.world.text import INT64_MAX, Line
 
 router = APIRouter(prefix="/experiments", tags=["experiments"])
 Key = Annotated[str, Path(pattern=r"^[a-hjkmnp-z2-9]{12}$", description="The `key` of the answer.")]
-Design = Annotated[Experiment, EXACTLY, JsonBody(examples=[EXAMPLE])]
+Design = Annotated[Experiment, WHOLE, JsonBody(examples=[EXAMPLE])]
 Begin = Annotated[bool, Query(description="Run it at once, and don't only plan it.")]
 AnOutcome = Annotated[Line, Query(description="An outcome of the experiment.")]
 CHANGED = problems(401, 404, 409)
