@@ -119,7 +119,7 @@ def test_no_mean_has_an_end_that_is_no_number(values: list[float]) -> None:
     assert (found.value is None) == (not values)
     if found.low is not None and found.high is not None:
         assert found.low <= found.high
-        assert found.low >= min(values) or isclose(found.low, min(values), abs_tol=1e-9 * max(values))
+        assert found.low >= min(values) or isclose(found.low, min(values), abs_tol=1e-9 * max(map(abs, values)))
 
 
 def test_consensus_against_published_figures() -> None:

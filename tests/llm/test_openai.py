@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
@@ -187,10 +188,12 @@ async def test_a_reset_is_unavailable(server: Server, after: bytes) -> None:
 
 
 async def test_nobody_there_is_unavailable(server: Server) -> None:
-    await server.stop()
-    model = client(server)
-    found = await model.complete(REQUEST)
-    await model.aclose()
+    with socket.socket() as held:  # bound, so that nobody else gets it, and not listened at
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        model = TRANSPORTS[server.transport](base_url=url, api_key="sk-test", timeout=5.0)
+        found = await model.complete(REQUEST)
+        await model.aclose()
     assert (found.status, found.detail) == ("unavailable", "the provider can't be reached (ConnectionRefusedError)")
 
 
