@@ -152,6 +152,20 @@ async def test_time_is_the_rooms_own(home: Database) -> None:
     assert answer["seconds"] >= 5 + 2 + min(20, 2 * len(answer["body"].split())) - 0.01
 
 
+async def test_who_is_spoken_to_does_not_wait_behind_the_pace(home: Database) -> None:
+    """Others wait for the next minute; an answer to the person takes thinking, and those who type already."""
+    script = [{"seconds": 60.0 * n + 30, "text": f"@Robin, the {n}th question?"} for n in range(1, 9)]
+    person = {"messages_per_minute": 0, "answer_probability": 0, "script": script}
+    pace = {"session_duration_minutes": 10, "messages_per_minute": 1, "words_per_minute": 120}
+    key = await planned(home, ROOM, setting={"pace": pace, "participant": person}, variants={"only": {}}, runs=1)
+    assert await ran(home, key) == "completed"
+    lines = await said(home, (await trials_of(home, key))[0])
+    asked = {line["number"]: line["seconds"] for line in lines if line["member"] == 0}
+    answered = [line["seconds"] - asked[line["answers"]] for line in lines if line["answers"] in asked]
+    assert len(answered) >= 6
+    assert max(answered) < 2 + 3 * 20
+
+
 async def test_killed_again_and_again_it_comes_to_the_same(home: Database, tmp_path: Path) -> None:
     whole = await planned(home, ROOM)
     assert await ran(home, whole) == "completed"

@@ -89,11 +89,13 @@ async def open_simulated(
 
 @dataclass
 class Draft:
-    """What a member has written, ready to be typed from `ready` on; seconds of the room's time."""
+    """What a member has written, `ready` to be typed, but not before `after`; seconds of the room's time."""
 
     row: asyncpg.Record
     cause: str
     ready: float
+    after: float
+    typed: bool = False
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Mouth:
         """When this has something to do."""
         if self.typing is not None:
             return self.until
-        return max(now, min(draft.ready for draft in self.waiting)) if self.waiting else None
+        return max(now, min(draft.after for draft in self.waiting)) if self.waiting else None
 
     @property
     def drafts(self) -> list[Draft]:
@@ -191,11 +193,12 @@ class SimulatedRoom:
         for mouth in (self._agents, self._person):
             draft = mouth.typing
             if draft is not None and mouth.until <= self.now:
+                mouth.typing, draft.typed = None, True
                 if mouth is self._agents and draft.cause != "addressed" and (more := self._until_more()) > 0:
-                    mouth.until = self.now + more
-                    continue
-                mouth.typing = None
-                await self._told(draft)
+                    draft.after = self.now + more  # whoever was spoken to need not wait behind it
+                    mouth.waiting.append(draft)
+                else:
+                    await self._told(draft)
 
     def _until_more(self) -> float:
         """Seconds until agents may write unasked: so many messages a minute and no more."""
@@ -267,20 +270,20 @@ class SimulatedRoom:
             ready = self.now + self.setting.thinking_seconds
             for row in await self._drafts(whole):
                 mouth = self._person if row["member"] == PERSON else self._agents
-                mouth.waiting.append(Draft(row, whole.cause, ready))
+                mouth.waiting.append(Draft(row, whole.cause, ready, after=ready))
         self._wanted = left
 
     def _type(self) -> None:
         """Whoever is first begins to type, if nobody types; what nobody asked for is not told long after."""
         for mouth in (self._agents, self._person):
             mouth.waiting = [draft for draft in mouth.waiting if not self._stale(draft)]
-            ready = [draft for draft in mouth.waiting if draft.ready <= self.now]
+            ready = [draft for draft in mouth.waiting if draft.after <= self.now]
             if mouth.typing is None and ready:
                 first = min(ready, key=lambda d: (d.row["kind"] == "say", FIRST[d.cause], d.row["id"]))
                 mouth.waiting.remove(first)
                 mouth.typing = first
-                says = first.row["kind"] == "say"
-                mouth.until = self.now + (self._pace.typing_seconds(first.row["body"]) if says else 0.0)
+                types = first.row["kind"] == "say" and not first.typed
+                mouth.until = self.now + (self._pace.typing_seconds(first.row["body"]) if types else 0.0)
 
     def _stale(self, draft: Draft) -> bool:
         long = STALE_SECONDS + self._pace.typing_seconds(draft.row["body"])
