@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -53,7 +54,8 @@ def go(work: Coroutine[Any, Any, T]) -> T:
             if task is not None:
                 task.cancel()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+        if threading.current_thread() is threading.main_thread():  # no other hears of signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
         return await work
 
     before = signal.getsignal(signal.SIGTERM)
