@@ -11,6 +11,7 @@ from app.venues.session.design import place_of
 
 FAULTS_MOST = 50
 TOLD_MOST = 20
+PART_MOST = 80
 KEY = "[key]"
 """Where pydantic says that the name of an entry is wrong, and not what it holds."""
 
@@ -70,12 +71,17 @@ class Faults:
 
 
 def _named(place: Place) -> Place:
-    return place[:-1] if place[-1] == KEY else place
+    return _short(place[:-1] if place[-1] == KEY else place)
+
+
+def _short(place: Place) -> Place:
+    """Names in it may be as long as whoever wrote them likes; an answer may not."""
+    return tuple(f"{part[:PART_MOST]}…" if isinstance(part, str) and len(part) > PART_MOST else part for part in place)
 
 
 def _pointer(place: Place) -> str:
     """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in _short(place))
 
 
 def _words(error: Mapping[str, Any], model: type[BaseModel]) -> str:

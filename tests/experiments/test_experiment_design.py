@@ -175,3 +175,10 @@ def test_what_comes_without_a_name_is_json_toml_or_yaml() -> None:
         assert value_of_any(text, "standard input") == {"runs": 3}
     with pytest.raises(Invalid, match=r"standard input: is not TOML: .*; is not YAML"):
         value_of_any(b"runs: {", "standard input")
+
+
+def test_a_long_key_is_not_told_whole() -> None:
+    with pytest.raises(Invalid) as told:
+        checked({"k" * 100_000: 1, "variants": {"v" * 100_000: {}}})
+    assert len(told.value.detail) < 1_000
+    assert all(len(one.pointer) < 300 for one in told.value.errors)
