@@ -185,13 +185,7 @@ class Playing:
                 await resume_run(mind.database, run_id, terms=await self._again(mind.database, run_id, caps))
         found = await play_cycle(mind, settings, run_id)
         await self._spent(mind.database, n + 1)
-        self.partial |= found == "partial"
-        if found == "budget_exhausted":
-            raise Halted("budget_exhausted", "the experiment's budget is spent")
-        if found in ("paused", "stopped"):
-            raise Halted("queued", f"run {run_id} of the world {self._world} is {found}")
-        if found not in ("completed", "partial"):
-            raise Halted("failed", f"cycle {n + 1} is {found}: run {run_id} of the world {self._world} tells why")
+        self._came_to(found, f"cycle {n + 1} is {found}: run {run_id} of the world {self._world} tells why")
 
     # Sessions
 
@@ -213,7 +207,8 @@ class Playing:
             await mind.database.fetchval(sessions.SESSIONS["allow"], row["id"], encoded(caps))
             await sessions.go_on(mind.database, row["id"])
         found = await play(mind, settings, row["id"])
-        await self._came_to(mind.database, found, "session")
+        await self._spent(mind.database, 1)
+        self._came_to(found, f"the session {row['key']} in the world {self._world} is {found}")
 
     # Chatrooms
 
@@ -234,20 +229,24 @@ class Playing:
         found = await play_simulated(mind, settings, setting, key, goes_on=lambda: not self.lost, terms=caps)
         if found == "running":
             raise Lost
-        await self._came_to(mind.database, found, "room")
+        await self._spent(mind.database, 1)
+        self._came_to(found, f"the room {key} in the world {self._world} is {found}")
 
-    async def _came_to(self, database: Database, found: str, what: str) -> None:
-        await self._spent(database, 1)
-        self.partial = found == "partial"
+    # Money, and the end
+
+    def _came_to(self, found: str | None, told: str) -> None:
+        """What a cycle, session or room came to.
+
+        Raises:
+            Halted: it can't go on; `told` says why.
+        """
+        self.partial |= found == "partial"
         if found == "budget_exhausted":
             raise Halted("budget_exhausted", "the experiment's budget is spent")
-        told = f"the {what} {self.trial.session} in the world {self._world} is {found}"
         if found in ("paused", "stopped"):
             raise Halted("queued", told)
         if found not in ("completed", "partial"):
             raise Halted("failed", told)
-
-    # Money, and the end
 
     async def _reserve(self) -> dict[str, Any]:
         """What the next cycle may take, of what the experiment has left.
